@@ -1,0 +1,36 @@
+"""The registry: every backbone, dataset, head, metric, detector, exporter and recipe is one file, found by name.
+
+A kind is a sub-package (``backbones``, ``transforms``, …), a name is a file in it, and the file's
+decorated function or class is the entry. Nothing is imported until it is asked for, because a
+file may pull in libraries that take seconds to load. It knows no entry by name.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.resources import files
+from typing import Any, TypeVar
+
+Entry = TypeVar("Entry")
+_entries: dict[tuple[str, str], Any] = {}
+
+
+def register(entry: Entry) -> Entry:
+    """Register a function or class under the name of the file (and the kind of the folder) it stands in."""
+    _, kind, name = entry.__module__.rsplit(".", 2)
+    _entries[kind, name] = entry
+    return entry
+
+
+def names(kind: str) -> list[str]:
+    """Every registered name of a kind, sorted: the names of the files in its folder."""
+    folder = files("ferflow") / kind
+    found = (path.name.removesuffix(".py") for path in folder.iterdir() if path.name.endswith(".py"))
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def get(kind: str, name: str) -> Callable[..., Any]:
+    """The entry registered under ``name``; a ``KeyError`` that lists the known names if there is none."""
+    if name not in names(kind):
+        raise KeyError(f"no {kind} entry is called {name!r}; known: {', '.join(names(kind))}")
+    import_module(f"ferflow.{kind}.{name}")
+    return _entries[kind, name]

@@ -1,0 +1,81 @@
+"""Names that mean one thing everywhere: tasks, classes, emoji, age groups, and the columns of the two tables.
+
+It owns every class name and every column name, and imports nothing heavier than numpy, so that
+serving, training and reports can all read it. It knows no file and no library.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+EXPRESSIONS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt")
+EMOJI = dict(zip(EXPRESSIONS, ("😐", "😄", "😢", "😮", "😨", "🤢", "😠", "😒"), strict=True))
+AGE_GROUPS = ("0-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70-79", "80-89", "90+")
+GENDERS = ("male", "female")
+RACES = ("white", "black", "asian", "indian", "others")  # UTKFace's five groups
+SPLITS = ("train", "val", "test")
+Modality = Literal["rgb", "gray"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a head learns.
+
+    ``kind`` names the head's file in ``heads/``; ``classes`` are the class names of a
+    classification task; ``columns`` are the label columns of the manifest that it reads.
+    """
+
+    name: str
+    kind: Literal["classification", "affect"]
+    columns: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("expression", "classification", ("expression",), EXPRESSIONS),
+        Task("affect", "affect", ("valence", "arousal")),
+        Task("age", "classification", ("age",), AGE_GROUPS),
+        Task("gender", "classification", ("gender",), GENDERS),
+        Task("race", "classification", ("race",), RACES),
+    )
+}
+
+# The manifest: one row a face image. Arrow type names; every label may be null.
+MANIFEST_COLUMNS: dict[str, str] = {
+    "id": "string",
+    "image": "binary",
+    "width": "int32",
+    "height": "int32",
+    "source": "string",
+    "official_split": "string",
+    "subject": "string",
+    "expression": "string",
+    "valence": "float32",
+    "arousal": "float32",
+    "age": "float32",
+    "gender": "string",
+    "race": "string",
+    "votes": "list<int16>",  # one count an expression, in the order of EXPRESSIONS
+}
+LABEL_COLUMNS = ("expression", "valence", "arousal", "age", "gender", "race")
+
+
+def age_group(years: float) -> str:
+    """The name of the age group (a decade; the last one is open) that an age in years belongs to."""
+    if not 0 <= years < 130:
+        raise ValueError(f"an age of {years} years is outside 0 to 129")
+    return AGE_GROUPS[min(int(years) // 10, len(AGE_GROUPS) - 1)]
+
+
+def probability_column(task: str, class_name: str) -> str:
+    """The column of the predictions table that holds the probability of one class, e.g. ``p_expression_happy``."""
+    return f"p_{task}_{class_name}"
+
+
+def entropy(probabilities: np.ndarray) -> np.ndarray:
+    """Shannon entropy in nats of each row of ``probabilities`` (N x K), between 0 and log K."""
+    clipped = np.clip(probabilities, 1e-12, 1.0)
+    return np.asarray(-(probabilities * np.log(clipped)).sum(axis=1))

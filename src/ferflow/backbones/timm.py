@@ -1,0 +1,24 @@
+"""Backbone ``timm``: any network of the timm library, named by the member's ``variant``."""
+
+from typing import Any
+
+import timm
+from torch import nn
+
+from ferflow.registry import register
+
+
+@register
+def build(variant: str, *, in_channels: int, image_size: int, pretrained: bool, **options: Any) -> nn.Module:
+    """The timm network ``variant`` without its classifier; ``options`` go to ``timm.create_model``.
+
+    With ``pretrained`` and one channel timm sums the first layer's weights over colours. Raises
+    ``ValueError`` with close names when timm has no such network, ``OSError`` when its weights cannot be had.
+    """
+    if not timm.is_model(variant):
+        close = timm.list_models(f"*{variant}*")[:8] if variant else []
+        raise ValueError(f"timm has no network {variant!r}; {'close: ' + ', '.join(close) if close else 'see timm.list_models()'}")
+    model = timm.create_model(variant, pretrained=pretrained, num_classes=0, in_chans=in_channels, **options)
+    if (head := getattr(model, "head_hidden_size", None)) is not None:  # what comes out, where that is not num_features
+        model.num_features = head
+    return model

@@ -1,0 +1,39 @@
+"""The model card that travels with weights and exports: what goes in, what comes out, where it came from.
+
+It is written into the ONNX file itself, so that one file is enough to serve. It knows no framework.
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+from ferflow.vocabulary import TASKS, Modality, probability_column
+
+
+class Card(BaseModel):
+    """The contract of a network.
+
+    It takes uint8 RGB faces, N x ``input_size`` x ``input_size`` x 3 (a grey one converts them itself), and
+    gives, for every task, N x K probabilities, or N x 2 values for affect. ``tasks`` maps a task to its
+    class names in the order of the outputs (for affect: valence, arousal).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    members: dict[str, str]
+    input_size: int
+    modality: Modality
+    tasks: dict[str, tuple[str, ...]]
+    dataset: str
+    parameters: int
+    provenance: dict[str, str] = {}
+
+    def output_columns(self) -> list[str]:
+        """The columns of the predictions table that these outputs fill, in their order."""
+        return [column for task, names in self.tasks.items() for column in task_columns(task, names)]
+
+
+def task_columns(task: str, names: tuple[str, ...]) -> list[str]:
+    """Columns of one task's outputs: a probability a class, or the values themselves for affect."""
+    if TASKS[task].kind == "affect":
+        return list(names)
+    return [probability_column(task, name) for name in names]

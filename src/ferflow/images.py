@@ -1,0 +1,59 @@
+"""Bytes to pixels and back, for every part of the system: one way to decode, to resize and to encode.
+
+Pixels are RGB (or grey with one channel), uint8, height x width x channels. A header is read before
+a picture is decoded, so that a small file cannot ask for a gigabyte. It knows no dataset and no model.
+"""
+
+from io import BytesIO
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 50_000_000
+
+
+class ImageError(ValueError):
+    """Bytes that are not a picture that can be used; the message says what is wrong with them."""
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels, from the header alone; ``ImageError`` if it is no picture."""
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            return picture.size
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = "it is empty" if not data else "its header is that of no known image format"
+        raise ImageError(f"not an image: {reason} ({len(data)} bytes)") from error
+
+
+def decode(data: bytes, *, gray: bool = False, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode a picture to H x W x 3 (RGB) or, with ``gray``, H x W x 1; uint8, EXIF rotation applied.
+
+    Raises ``ImageError`` for anything that is not a whole picture or has more than ``max_pixels`` pixels.
+    """
+    width, height = image_size(data)
+    if width * height > max_pixels:
+        raise ImageError(f"the image has {width} x {height} pixels; at most {max_pixels} are accepted")
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB)
+    if pixels is None:
+        raise ImageError(f"the image is damaged: its header says {width} x {height}, but it cannot be decoded")
+    return np.asarray(pixels[:, :, None] if gray else pixels)
+
+
+def resize(pixels: np.ndarray, size: int) -> np.ndarray:
+    """The picture (H x W x C, uint8) as ``size`` x ``size`` x C; the same bytes if it has that size already."""
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    shrinks = max(pixels.shape[:2]) > size
+    resized = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(resized.reshape(size, size, pixels.shape[2]))
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Lossless PNG bytes of RGB or grey pixels (H x W x 3, H x W x 1 or H x W, uint8)."""
+    colour = pixels.ndim == 3 and pixels.shape[2] == 3
+    done, buffer = cv2.imencode(".png", pixels[:, :, ::-1] if colour else pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not done:
+        raise ImageError(f"pixels of shape {pixels.shape} cannot be encoded")
+    return bytes(buffer)

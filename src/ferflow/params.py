@@ -1,0 +1,168 @@
+"""The only door for configuration: ``params.yaml`` becomes frozen, typed values; an unknown key is refused.
+
+It owns the meaning of every key. Nothing else reads ``params.yaml``, and no value has a second
+home: what a member leaves out it takes from the block ``training``.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ferflow.registry import names
+from ferflow.vocabulary import TASKS, Modality
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class ParamsError(ValueError):
+    """``params.yaml`` is missing or wrong; the message lists every offending key."""
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Dataset(_Block):
+    """Where faces come from: a source (a file in ``datasets/``), what it reads, and its own options."""
+
+    source: str
+    path: Path
+    image_size: int = Field(ge=16, le=512, description="side of the square crops that members see, pixels")
+    options: dict[str, Any] = {}
+
+
+class Validate(_Block):
+    """Limits of the data validation. A breached error stops the pipeline, a warning goes to the report."""
+
+    min_rows: int = Field(ge=1)
+    min_class_rows: int = Field(ge=0)
+    min_contrast: float = Field(ge=0, description="standard deviation of grey levels under which an image is flat")
+    max_flat_share: float = Field(ge=0, le=1)
+    max_duplicate_share: float = Field(ge=0, le=1)
+
+
+class Split(_Block):
+    """Shares of validation and test where the source has no official split of that name."""
+
+    val: float = Field(gt=0, lt=1)
+    test: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> "Split":
+        if self.val + self.test >= 1:
+            raise ValueError("val and test together must leave something to train on")
+        return self
+
+
+class Training(_Block):
+    """How a member is trained. ``image_size`` is what the network sees; 0 means the dataset's own."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    lr: float = Field(gt=0, description="peak of the one-cycle schedule")
+    weight_decay: float = Field(ge=0)
+    label_smoothing: float = Field(ge=0, lt=1)
+    image_size: int = Field(ge=0, le=512)
+    precision: Literal["fp32", "bf16"]
+    dropout: float = Field(ge=0, lt=1)
+    pretrained: bool
+    task_weights: dict[str, float]
+
+    @model_validator(mode="after")
+    def _knows_its_tasks(self) -> "Training":
+        if unknown := set(self.task_weights) - set(TASKS):
+            raise ValueError(f"unknown tasks {sorted(unknown)}; known: {', '.join(TASKS)}")
+        return self
+
+
+class Member(Training):
+    """One network of the comparison: what it is, what it sees, and how it is trained."""
+
+    backbone: str
+    variant: str = ""
+    modality: Modality
+    recipe: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _is_registered(self) -> "Member":
+        for kind, name in (("backbones", self.backbone), ("transforms", self.recipe)):
+            if name not in names(kind):
+                hint = " (a timm network is written 'backbone: timm, variant: NAME')" if kind == "backbones" else ""
+                raise ValueError(f"unknown entry {name!r} in {kind}; known: {', '.join(names(kind))}{hint}")
+        return self
+
+    @property
+    def label(self) -> str:
+        """How tables call the network: its variant where it has one."""
+        return self.variant or self.backbone
+
+
+class Export(_Block):
+    """``tolerance``: the largest allowed difference of any probability between PyTorch and the export."""
+
+    tolerance: float = Field(gt=0)
+    faces: int = Field(ge=1, description="how many test faces the parity check looks at")
+
+
+class Register(_Block):
+    """Names in MLflow."""
+
+    experiment: str
+    model: str
+
+
+class Serve(_Block):
+    """The service: which detector (``auto`` takes YuNet where its file is there), and its limits."""
+
+    detector: str
+    yunet: Path
+    max_megabytes: float = Field(gt=0)
+    max_megapixels: float = Field(gt=0)
+    max_faces: int = Field(ge=1)
+
+
+class Params(_Block):
+    """Everything in ``params.yaml``."""
+
+    seed: int = Field(ge=0)
+    dataset: Dataset
+    validation: Validate = Field(alias="validate")
+    split: Split
+    training: Training
+    members: dict[str, Member] = Field(min_length=1)
+    export: Export
+    register_: Register = Field(alias="register")
+    serve: Serve
+
+    def member(self, name: str) -> Member:
+        """The member called ``name``; a ``ParamsError`` that lists the known ones if there is none."""
+        if name not in self.members:
+            raise ParamsError(f"no member is called {name!r}; {PARAMS_FILE} has: {', '.join(self.members)}")
+        return self.members[name]
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Read and check ``params.yaml``; a ``ParamsError`` names every key that is wrong."""
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path} is not here; run the command in the project's root") from error
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}") from error
+    return parse(raw, str(path))
+
+
+def parse(raw: dict[str, Any], where: str = "params") -> Params:
+    """Check the content of ``params.yaml``, already read; members inherit what they leave out from ``training``."""
+    try:
+        defaults = raw.get("training") or {}
+        members = {name: {**defaults, **(member or {})} for name, member in (raw.get("members") or {}).items()}
+        return Params.model_validate({**raw, "members": members})
+    except ValidationError as error:
+        lines = (f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ParamsError(f"{where} is not usable:\n" + "\n".join(lines)) from error
+    except (AttributeError, TypeError) as error:
+        raise ParamsError(f"{where} is not usable: a block is not a mapping of names to values") from error

@@ -1,0 +1,157 @@
+"""The two tables on disk: the manifest (faces and labels) and the predictions; Parquet, zstd.
+
+It owns the schemas' Arrow form, streaming writes, and the check that a table is what its name says.
+It knows no dataset, no model and no stage.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ferflow.card import Card, task_columns
+from ferflow.datasets import DataError, Row
+from ferflow.images import ImageError, image_size
+from ferflow.vocabulary import LABEL_COLUMNS, MANIFEST_COLUMNS, SPLITS, TASKS, age_group, entropy
+
+_ROWS_A_GROUP = 2000
+_ARROW_TYPES = {
+    "string": pa.string(),
+    "binary": pa.binary(),
+    "int32": pa.int32(),
+    "float32": pa.float32(),
+    "list<int16>": pa.list_(pa.int16()),
+}
+MANIFEST_SCHEMA = pa.schema([(name, _ARROW_TYPES[kind]) for name, kind in MANIFEST_COLUMNS.items()])
+
+
+def write_manifest(rows: Iterable[Row], path: Path) -> int:
+    """Write rows to a manifest as they come and return how many; on an error no file is left behind.
+
+    Fills ``width`` and ``height`` from the image's header (0 where it is no image: validation reports it).
+    Raises ``DataError`` with the row's id for an unknown column or a value of the wrong type.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    count = 0
+    try:
+        with pq.ParquetWriter(unfinished, MANIFEST_SCHEMA, compression="zstd", compression_level=1) as writer:
+            iterator = iter(rows)
+            while batch := [_with_size(row) for row in islice(iterator, _ROWS_A_GROUP)]:
+                writer.write_table(_to_arrow(batch))
+                count += len(batch)
+        if count == 0:
+            raise DataError("the source gave no rows")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return count
+
+
+def _with_size(row: Row) -> Row:
+    if unknown := set(row) - set(MANIFEST_COLUMNS):
+        raise DataError(f"row {row.get('id')!r} has the unknown columns {sorted(unknown)}")
+    try:
+        width, height = image_size(row["image"])
+    except ImageError:
+        width = height = 0
+    return {**row, "width": width, "height": height}
+
+
+def _to_arrow(batch: list[Row]) -> pa.Table:
+    try:
+        return pa.Table.from_pylist(batch, schema=MANIFEST_SCHEMA)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        for row in batch:
+            try:
+                pa.Table.from_pylist([row], schema=MANIFEST_SCHEMA)
+            except (pa.ArrowInvalid, pa.ArrowTypeError) as cause:
+                raise DataError(f"row {row.get('id')!r} does not fit the manifest: {cause}") from error
+        raise
+
+
+def check_manifest(path: Path) -> None:
+    """Raise ``DataError`` unless the file is a manifest: the right columns with the right types."""
+    if not path.exists():
+        raise DataError(f"{path} is not there; run the stage ingest first (dvc repro ingest)")
+    found = pq.read_schema(path)
+    for field in MANIFEST_SCHEMA:
+        if field.name not in found.names or found.field(field.name).type != field.type:
+            raise DataError(f"{path}: the column {field.name} should be {field.type}; run dvc repro ingest again")
+
+
+def read_labels(path: Path) -> pd.DataFrame:
+    """Every column of the manifest but the images (and votes), one row a face."""
+    check_manifest(path)
+    columns = [name for name in MANIFEST_COLUMNS if name not in ("image", "votes")]
+    return pq.read_table(path, columns=columns).to_pandas()
+
+
+def iter_images(path: Path) -> Iterator[list[tuple[str, bytes]]]:
+    """``(id, encoded image)`` pairs of the manifest, a few thousand at a time, in the order of its rows."""
+    check_manifest(path)
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_ROWS_A_GROUP, columns=["id", "image"]):
+            yield list(zip(batch["id"].to_pylist(), batch["image"].to_pylist(), strict=True))
+
+
+def task_labels(labels: pd.DataFrame, task: str) -> pd.DataFrame:
+    """The label columns that a task reads, as its classes name them (an age in years becomes its group)."""
+    columns = labels[list(TASKS[task].columns)]
+    if task == "age":
+        return columns["age"].map(age_group, na_action="ignore").to_frame("age")
+    return columns
+
+
+def labelled_tasks(labels: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """The tasks that these labels allow, each with the classes that occur, in the vocabulary's order."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, task in TASKS.items():
+        values = task_labels(labels, name)
+        if task.kind == "affect":
+            if values.notna().any().all():
+                found[name] = task.columns
+        elif len(present := set(values.iloc[:, 0].dropna())) > 1:
+            found[name] = tuple(c for c in task.classes if c in present)
+    return found
+
+
+def predictions_table(card: Card, ids: list[str], split: str, outputs: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Rows of the predictions table: id, member, split, every output, and the expression's confidence and entropy.
+
+    ``outputs`` maps a task to N x K probabilities (affect: N x 2 values); float32.
+    """
+    frame = pd.DataFrame({"id": ids, "member": card.name, "split": split})
+    for task, classes in card.tasks.items():
+        frame[task_columns(task, classes)] = outputs[task].astype(np.float32)
+    if "expression" in outputs:
+        frame["confidence"] = outputs["expression"].max(axis=1).astype(np.float32)
+        frame["entropy"] = entropy(outputs["expression"]).astype(np.float32)
+    return frame
+
+
+def check_splits(splits: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The table of splits, indexed by id; ``DataError`` for an unknown split or an id that occurs twice."""
+    if not set(splits["split"]) <= set(SPLITS):
+        raise DataError(f"{where}: a split is one of {', '.join(SPLITS)}, found {sorted(set(splits['split']))}")
+    if splits["id"].duplicated().any():
+        raise DataError(f"{where}: the id {splits['id'][splits['id'].duplicated()].iloc[0]!r} occurs twice")
+    return splits.set_index("id")
+
+
+__all__ = [
+    "LABEL_COLUMNS",
+    "MANIFEST_SCHEMA",
+    "check_manifest",
+    "check_splits",
+    "iter_images",
+    "labelled_tasks",
+    "predictions_table",
+    "read_labels",
+    "task_labels",
+    "write_manifest",
+]

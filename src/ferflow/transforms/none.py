@@ -1,0 +1,16 @@
+"""Recipe ``none``: the face as it is."""
+
+import numpy as np
+
+from ferflow.registry import register
+from ferflow.transforms import Recipe
+
+
+@register
+def build(size: int, seed: int) -> Recipe:
+    """The identity."""
+
+    def keep(face: np.ndarray) -> np.ndarray:
+        return face
+
+    return keep

@@ -1,0 +1,14 @@
+"""Metric ``rmse``: root of the mean squared error."""
+
+import numpy as np
+from sklearn.metrics import root_mean_squared_error
+
+from ferflow.metrics import scores
+from ferflow.registry import register
+
+
+@register
+@scores("affect")
+def score(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Root of the mean squared error."""
+    return float(root_mean_squared_error(truth, predicted))

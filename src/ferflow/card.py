@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict
 from ferflow.vocabulary import TASKS, Modality, probability_column
 
 
+CARD_KEY = "ferflow_card"  # its place in the metadata of an ONNX file
+
+
 class Card(BaseModel):
     """The contract of a network.
 

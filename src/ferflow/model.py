@@ -78,3 +78,24 @@ def build(member: Member, tasks: dict[str, tuple[str, ...]], input_size: int) ->
         for task, classes in tasks.items()
     }
     return FaceNetwork(Preprocessing(gray, image_size), backbone, nn.ModuleDict(heads))
+
+
+class EnsembleNetwork(nn.Module):
+    """Several members as one network: the weighted mean of their outputs, task by task.
+
+    ``weights`` maps a task to one weight a member, in the members' order; members of weight 0 for a task
+    are not asked for it. It takes the same uint8 faces and gives ``predict``'s outputs as a tuple, in the
+    order of ``tasks``.
+    """
+
+    def __init__(self, members: list[FaceNetwork], weights: dict[str, list[float]]) -> None:
+        super().__init__()
+        self.members, self.weights, self.tasks = nn.ModuleList(members), weights, list(weights)
+
+    def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
+        outputs = [member.predict(faces) for member in self.members]  # type: ignore[operator]
+        return tuple(self._mean(task, [output[task] for output in outputs]) for task in self.tasks)
+
+    def _mean(self, task: str, values: list[Tensor]) -> Tensor:
+        used = [(weight, value) for weight, value in zip(self.weights[task], values, strict=True) if weight]
+        return torch.stack([weight * value for weight, value in used]).sum(dim=0)

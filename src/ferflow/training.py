@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.metrics import f1_score
 from torch import Tensor
@@ -170,6 +171,6 @@ def validate(network: FaceNetwork, val: Faces, member: Member) -> dict[str, floa
     return figures
 
 
-def encode_targets(labels: dict[str, "object"], tasks: dict[str, tuple[str, ...]]) -> dict[str, np.ndarray]:
+def encode_targets(labels: dict[str, pd.DataFrame], tasks: dict[str, tuple[str, ...]]) -> dict[str, np.ndarray]:
     """Targets of every task from its label columns (task -> DataFrame), as its head encodes them."""
     return {task: get("heads", TASKS[task].kind).encode(labels[task], classes) for task, classes in tasks.items()}  # type: ignore[attr-defined]

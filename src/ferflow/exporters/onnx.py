@@ -1,0 +1,38 @@
+"""Exporter ``onnx``: one graph with its preprocessing, and the card in its metadata."""
+
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+
+from ferflow.card import CARD_KEY, Card
+from ferflow.model import EnsembleNetwork
+from ferflow.registry import register
+
+FILE = "model.onnx"
+
+
+
+@register
+def export(network: EnsembleNetwork, card: Card, folder: Path) -> Path:
+    """Write ``model.onnx``: input ``faces`` (uint8, N x S x S x 3), one float output a task, by its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    faces = torch.zeros((2, card.input_size, card.input_size, 3), dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        program = torch.onnx.export(
+            network.eval(),
+            (faces,),
+            dynamo=True,
+            input_names=["faces"],
+            output_names=list(network.tasks),
+            dynamic_shapes={"faces": {0: torch.export.Dim("batch", min=1, max=2**16)}},
+            verbose=False,
+        )
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {CARD_KEY: card.model_dump_json()})
+    onnx.checker.check_model(model)
+    onnx.save_model(model, path, save_as_external_data=False)
+    return path

@@ -1,0 +1,68 @@
+"""The stages of the pipeline, one file each: read files, call the pure function, write files.
+
+It owns where the pipeline's files lie (the same paths stand in dvc.yaml, which decides when a stage
+runs). ``python -m ferflow.stages.NAME`` runs one without DVC, Prefect, MLflow or BentoML.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MANIFEST = Path("data/manifest.parquet")
+MEASURES = Path("data/measures.parquet")
+QUARANTINE = Path("data/quarantine.parquet")
+SPLITS = Path("data/splits.parquet")
+DATA_REPORTS = Path("reports/data")
+MEMBERS = Path("models/members")
+ENSEMBLE = Path("models/ensemble")
+RELEASE = Path("models/release")
+METRICS = Path("reports/metrics.json")
+ABLATION = Path("reports/ablation.csv")
+EVALUATION = Path("reports/evaluation")
+REGISTRATION = Path("reports/registration.json")
+
+
+class StageError(RuntimeError):
+    """A stage that cannot go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a stage did, as a small table for people: the command line prints it, Prefect shows it."""
+
+    title: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_text(self) -> str:
+        """The table in aligned columns."""
+        if not self.rows:
+            return self.title
+        columns = list(self.rows[0])
+        cells = [columns] + [[str(row.get(column, "")) for column in columns] for row in self.rows]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+        return "\n".join([self.title, *(f"  {line}" for line in lines)])
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write a value as readable JSON, making the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a ``StageError`` that names the file when it is not there."""
+    if not path.exists():
+        raise StageError(f"{path} is not there; run the stage that makes it (dvc repro)")
+    return json.loads(path.read_text())
+
+
+def main(run: Callable[..., Summary]) -> None:
+    """Run a stage from the command line: its arguments are the stage's; a known error ends with one message."""
+    try:
+        print(run(*sys.argv[1:]).as_text())
+    except (StageError, ValueError, OSError) as error:
+        sys.exit(f"{run.__module__.rpartition('.')[2]}: {error}")

@@ -1,0 +1,77 @@
+"""Stage evaluate: metrics of every member and the ensemble, confusion matrices, and the ablation table."""
+
+from typing import Any
+
+import pandas as pd
+
+from ferflow import params
+from ferflow.card import Card
+from ferflow.evaluation import ablation_row, confusion, evaluate
+from ferflow.faces import load_labels
+from ferflow.plots import confusion_matrix
+from ferflow.stages import ABLATION, ENSEMBLE, EVALUATION, MANIFEST, MEMBERS, METRICS, SPLITS, Summary, main, read_json, write_json
+from ferflow.tables import task_labels
+from ferflow.vocabulary import TASKS
+
+
+def run() -> Summary:
+    """Write ``reports/metrics.json``, ``ablation.csv`` and ``.md``, and ``reports/evaluation/``.
+
+    Test figures stand twice where identical images leak into the test split: on all of it (``test``), and
+    without them (``test_leak_free``). Validation figures are beside them, and only those chose anything.
+    """
+    settings = params.load()
+    labels = load_labels(MANIFEST, SPLITS)
+    ensemble = read_json(ENSEMBLE / "ensemble.json")
+    card = Card.model_validate(ensemble["card"])
+    metrics: dict[str, Any] = {}
+    rows, leak_free_rows = [], []
+    for name in [*settings.members, card.name]:
+        folder = ENSEMBLE if name == card.name else MEMBERS / name
+        predictions = pd.read_parquet(folder / "predictions.parquet")
+        parameters = card.parameters if name == card.name else read_json(folder / "card.json")["parameters"]
+        metrics[name] = _figures(predictions, labels, card)
+        member = settings.members.get(name)
+        rows.append(ablation_row(name, member, parameters, metrics[name]["test"]))
+        leak_free_rows.append(ablation_row(name, member, parameters, metrics[name]["test_leak_free"]))
+        _write_confusions(predictions, labels, card, name)
+    write_json(metrics, METRICS)
+    table = pd.DataFrame(rows)
+    table.to_csv(ABLATION, index=False)
+    _write_markdown(table, pd.DataFrame(leak_free_rows), bool(labels["leaked"].any()))
+    shown = [column for column in table if column in ("member", "backbone", "modality") or column.endswith(("_accuracy", "_ccc"))]
+    return Summary("evaluate: test split", table[shown].to_dict("records"))
+
+
+def _figures(predictions: pd.DataFrame, labels: pd.DataFrame, card: Card) -> dict[str, Any]:
+    leaked = predictions["id"].map(labels["leaked"]).to_numpy(bool)
+    test = (predictions["split"] == "test").to_numpy()
+    sides = {"val": (predictions["split"] == "val").to_numpy(), "test": test, "test_leak_free": test & ~leaked}
+    return {name: _evaluate(predictions[side], labels, card) for name, side in sides.items()}
+
+
+def _evaluate(predictions: pd.DataFrame, labels: pd.DataFrame, card: Card) -> dict[str, Any]:
+    truth = labels.loc[predictions["id"]]
+    return evaluate(predictions, {task: task_labels(truth, task) for task in card.tasks}, card.tasks)
+
+
+def _write_confusions(predictions: pd.DataFrame, labels: pd.DataFrame, card: Card, name: str) -> None:
+    test = predictions[predictions["split"] == "test"]
+    folder = EVALUATION / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for task, classes in card.tasks.items():
+        if TASKS[task].kind == "classification":
+            pairs = confusion(test, task_labels(labels.loc[test["id"]], task), task, classes)
+            pairs.to_csv(folder / f"confusion_{task}.csv", index=False)
+            confusion_matrix(pairs, classes, f"{name}: {task}, test", folder / f"confusion_{task}.png")
+
+
+def _write_markdown(table: pd.DataFrame, leak_free: pd.DataFrame, leaks: bool) -> None:
+    lines = ["# Ablation", "", "Test split; accuracies and F1 in percent.", "", table.to_markdown(index=False)]
+    if leaks:
+        lines += ["", "## Without test images that are also in training or validation", "", leak_free.to_markdown(index=False)]
+    ABLATION.with_suffix(".md").write_text("\n".join(lines).replace("nan", "") + "\n")
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,56 @@
+"""Stage train: one member's network, card, history, and predictions for validation and test.
+
+``python -m ferflow.stages.train NAME`` is all that a bare GPU machine needs.
+"""
+
+import pandas as pd
+import torch
+
+from ferflow import params
+from ferflow.card import Card
+from ferflow.faces import load_faces, load_labels, tasks_of
+from ferflow.stages import MANIFEST, MEMBERS, SPLITS, Summary, main, write_json
+from ferflow.tables import predictions_table
+from ferflow.training import Faces, Trained, predict, train
+
+
+def run(name: str) -> Summary:
+    """Train the member ``name`` and write ``models/members/NAME/``."""
+    settings = params.load()
+    member = settings.member(name)
+    labels = load_labels(MANIFEST, SPLITS)
+    tasks = tasks_of(labels)
+    size = settings.dataset.image_size
+    data = load_faces(MANIFEST, labels, ("train", "val", "test"), size, member.modality, tasks)
+    trained = train(member, tasks, data["train"], data["val"], settings.seed)
+    card = Card(
+        name=name,
+        members={name: member.label},
+        input_size=size,
+        modality=member.modality,
+        tasks=tasks,
+        dataset=settings.dataset.source,
+        parameters=sum(parameter.numel() for parameter in trained.network.parameters()),
+    )
+    write_member(card, trained, {split: data[split] for split in ("val", "test")})
+    last = trained.history[trained.best_epoch - 1]
+    row = {"member": name, "parameters": card.parameters, "best epoch": f"{trained.best_epoch}/{len(trained.history)}"}
+    return Summary("train", [row | {key: round(value, 4) for key, value in last.items() if key.startswith("val_")}])
+
+
+def write_member(card: Card, trained: Trained, held_out: dict[str, Faces]) -> None:
+    """Weights, card, history (JSON for machines, CSV for ``dvc plots``) and the predictions of held-out faces."""
+    folder = MEMBERS / card.name
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(trained.network.state_dict(), folder / "weights.pt")
+    write_json(card.model_dump(), folder / "card.json")
+    pd.DataFrame(trained.history).to_csv(folder / "history.csv", index=False)
+    tables = [
+        predictions_table(card, faces.ids, split, predict(trained.network, faces.pixels))
+        for split, faces in held_out.items()
+    ]
+    pd.concat(tables).to_parquet(folder / "predictions.parquet", compression="zstd", index=False)
+
+
+if __name__ == "__main__":
+    main(run)

@@ -57,3 +57,12 @@ def encode_png(pixels: np.ndarray) -> bytes:
     if not done:
         raise ImageError(f"pixels of shape {pixels.shape} cannot be encoded")
     return bytes(buffer)
+
+
+def image_statistics(gray: np.ndarray) -> dict[str, float]:
+    """Brightness, contrast and sharpness of a grey image (H x W, uint8), as validation and live rows report them."""
+    return {
+        "brightness": float(gray.mean()),
+        "contrast": float(gray.std()),
+        "sharpness": float(cv2.Laplacian(gray, cv2.CV_32F).var()),
+    }

@@ -9,10 +9,11 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 import cv2
+import great_expectations as gx
 import numpy as np
 import pandas as pd
 
-from ferflow.images import ImageError, decode
+from ferflow.images import ImageError, decode, image_statistics
 from ferflow.params import Validate
 from ferflow.vocabulary import EXPRESSIONS, GENDERS, RACES
 
@@ -37,15 +38,6 @@ def _measure(id_: str, data: bytes) -> dict[str, Any]:
     gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     digest = blake2b(rgb.tobytes(), digest_size=16, salt=f"{rgb.shape[0]}x{rgb.shape[1]}".encode()).hexdigest()
     return {"id": id_, "pixel_hash": digest, **image_statistics(gray), "problem": ""}
-
-
-def image_statistics(gray: np.ndarray) -> dict[str, float]:
-    """Brightness, contrast and sharpness of a grey image (H x W, uint8), as validation and live rows report them."""
-    return {
-        "brightness": float(gray.mean()),
-        "contrast": float(gray.std()),
-        "sharpness": float(cv2.Laplacian(gray, cv2.CV_32F).var()),
-    }
 
 
 @dataclass(frozen=True)
@@ -98,8 +90,6 @@ def _suite(limits: Validate, frame: pd.DataFrame) -> list[tuple[str, Literal["er
 def _run_suite(
     suite: list[tuple[str, Literal["error", "warning"], str, dict[str, Any]]], frame: pd.DataFrame
 ) -> list[Check]:
-    import great_expectations as gx  # takes seconds to load
-
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     batch = context.data_sources.add_pandas("faces").add_dataframe_asset("faces").add_batch_definition_whole_dataframe("all")

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import f1_score
 from torch import Tensor
 from tqdm import tqdm
 
@@ -69,7 +68,7 @@ def best_device() -> torch.device:
 def train(member: Member, tasks: dict[str, tuple[str, ...]], data: Faces, val: Faces, seed: int) -> Trained:
     """Train a member from its seed; keep the epoch with the best validation score.
 
-    The score is macro F1 of the expression where there is one, else the negative validation loss. The
+    The score is the accuracy of the expression where there is one, else the negative validation loss. The
     same seed gives the same weights on the same machine's CPU. Raises ``DivergedError``.
     """
     seed_everything(seed)
@@ -106,7 +105,7 @@ def train(member: Member, tasks: dict[str, tuple[str, ...]], data: Faces, val: F
         figures = {"epoch": epoch, "lr": schedule.get_last_lr()[0], "train_loss": total / (step + 1)}
         figures |= validate(network, val, member)
         history.append(figures)
-        score = figures.get("val_macro_f1", -figures["val_loss"])
+        score = figures.get("val_accuracy", -figures["val_loss"])
         if score > best[0]:
             best = (score, epoch, {name: value.cpu().clone() for name, value in network.state_dict().items()})
         progress.set_postfix({name: f"{value:.3f}" for name, value in figures.items() if name.startswith("val_")})
@@ -152,7 +151,7 @@ def predict(network: FaceNetwork, pixels: np.ndarray, batch_size: int = 256) -> 
 
 @torch.no_grad()
 def validate(network: FaceNetwork, val: Faces, member: Member) -> dict[str, float]:
-    """Validation loss and, for the expression, accuracy and macro F1."""
+    """Validation loss and, for the expression, accuracy."""
     network.eval()
     device = next(network.parameters()).device
     total, outputs = 0.0, []
@@ -167,7 +166,6 @@ def validate(network: FaceNetwork, val: Faces, member: Member) -> dict[str, floa
     if outputs and (known := val.targets["expression"] >= 0).any():
         truth, guess = val.targets["expression"][known], np.concatenate(outputs)[known]
         figures["val_accuracy"] = float((truth == guess).mean())
-        figures["val_macro_f1"] = float(f1_score(truth, guess, average="macro", zero_division=0))
     return figures
 
 

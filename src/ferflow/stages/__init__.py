@@ -5,10 +5,12 @@ runs). ``python -m ferflow.stages.NAME`` runs one without DVC, Prefect, MLflow o
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 MANIFEST = Path("data/manifest.parquet")
@@ -22,6 +24,7 @@ RELEASE = Path("models/release")
 METRICS = Path("reports/metrics.json")
 ABLATION = Path("reports/ablation.csv")
 EVALUATION = Path("reports/evaluation")
+HISTORIES = Path("reports/training")
 REGISTRATION = Path("reports/registration.json")
 
 
@@ -35,6 +38,7 @@ class Summary:
 
     title: str
     rows: list[dict[str, Any]] = field(default_factory=list)
+    imports_s: float = 0.0  # seconds of the run that went into loading libraries
 
     def as_text(self) -> str:
         """The table in aligned columns."""
@@ -61,8 +65,16 @@ def read_json(path: Path) -> Any:
 
 
 def main(run: Callable[..., Summary]) -> None:
-    """Run a stage from the command line: its arguments are the stage's; a known error ends with one message."""
+    """Run a stage from the command line: its arguments are the stage's; a known error ends with one message.
+
+    Where ``FERFLOW_RESULT`` names a file, the summary and the seconds of work (without imports) go there too.
+    """
+    started = perf_counter()
     try:
-        print(run(*sys.argv[1:]).as_text())
+        summary = run(*sys.argv[1:])
     except (StageError, ValueError, OSError) as error:
-        sys.exit(f"{run.__module__.rpartition('.')[2]}: {error}")
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+    print(summary.as_text(), flush=True)
+    if result := os.environ.get("FERFLOW_RESULT"):
+        work_s = perf_counter() - started - summary.imports_s
+        write_json({"title": summary.title, "rows": summary.rows, "work_s": work_s}, Path(result))

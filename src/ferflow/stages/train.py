@@ -3,13 +3,17 @@
 ``python -m ferflow.stages.train NAME`` is all that a bare GPU machine needs.
 """
 
+from time import perf_counter
+
 import pandas as pd
 import torch
 
 from ferflow import params
 from ferflow.card import Card
 from ferflow.faces import load_faces, load_labels, tasks_of
-from ferflow.stages import MANIFEST, MEMBERS, SPLITS, Summary, main, write_json
+from ferflow.params import Member
+from ferflow.registry import get
+from ferflow.stages import HISTORIES, MANIFEST, MEMBERS, SPLITS, Summary, main, write_json
 from ferflow.tables import predictions_table
 from ferflow.training import Faces, Trained, predict, train
 
@@ -18,6 +22,7 @@ def run(name: str) -> Summary:
     """Train the member ``name`` and write ``models/members/NAME/``."""
     settings = params.load()
     member = settings.member(name)
+    libraries = load_libraries(member)
     labels = load_labels(MANIFEST, SPLITS)
     tasks = tasks_of(labels)
     size = settings.dataset.image_size
@@ -35,16 +40,28 @@ def run(name: str) -> Summary:
     write_member(card, trained, {split: data[split] for split in ("val", "test")})
     last = trained.history[trained.best_epoch - 1]
     row = {"member": name, "parameters": card.parameters, "best epoch": f"{trained.best_epoch}/{len(trained.history)}"}
-    return Summary("train", [row | {key: round(value, 4) for key, value in last.items() if key.startswith("val_")}])
+    row |= {key: round(value, 4) for key, value in last.items() if key.startswith("val_")}
+    return Summary("train", [row], imports_s=libraries)
+
+
+def load_libraries(member: Member) -> float:
+    """Import now what the member's entries and the first optimizer step would import later; seconds it took."""
+    started = perf_counter()
+    get("backbones", member.backbone)
+    get("transforms", member.recipe)
+    import torch._dynamo  # noqa: F401
+
+    return perf_counter() - started
 
 
 def write_member(card: Card, trained: Trained, held_out: dict[str, Faces]) -> None:
-    """Weights, card, history (JSON for machines, CSV for ``dvc plots``) and the predictions of held-out faces."""
+    """Weights, card and predictions of held-out faces in the member's folder; the history where ``dvc plots`` finds it."""
     folder = MEMBERS / card.name
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(trained.network.state_dict(), folder / "weights.pt")
     write_json(card.model_dump(), folder / "card.json")
-    pd.DataFrame(trained.history).to_csv(folder / "history.csv", index=False)
+    HISTORIES.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(trained.history).to_csv(HISTORIES / f"{card.name}.csv", index=False)
     tables = [
         predictions_table(card, faces.ids, split, predict(trained.network, faces.pixels))
         for split, faces in held_out.items()

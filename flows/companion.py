@@ -1,0 +1,237 @@
+"""The companion of a run: one process that lives as long as ``dvc repro`` does.
+
+It starts a Prefect server where none answers, and keeps an interpreter in which the slow libraries
+(torch, timm, albumentations: 10 to 20 s) are loaded once, from which each stage is forked. It ends,
+with the server it started, when the run that it accompanies has ended. Stages ask for it and never need it:
+without it a stage starts an interpreter of its own and the flow runs without being recorded.
+
+    python -m flows.companion PID     accompany the process PID (stages do this by themselves)
+"""
+
+import array
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
+from importlib import import_module
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import psutil
+
+STATE = Path(".ferflow")
+SOCKET = STATE / "companion.sock"
+DEFAULT_API = "http://127.0.0.1:4200/api"
+_PRELOAD = ("pandas", "pyarrow.parquet", "cv2", "torch", "torch._dynamo", "albumentations", "timm", "scipy.optimize")
+_SERVER_SETTINGS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # its telemetry blocks without a network
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+    "PREFECT_CLI_PROMPT": "false",
+}
+
+
+def api_url() -> str:
+    """The address of Prefect's API: ``PREFECT_API_URL``, or port 4200 on loopback."""
+    return os.environ.get("PREFECT_API_URL", DEFAULT_API)
+
+
+def server_answers(timeout: float = 1.0) -> bool:
+    """Whether a Prefect server answers at ``api_url``."""
+    try:
+        with urlopen(f"{api_url()}/health", timeout=timeout) as reply:
+            return bool(reply.status == 200)
+    except (URLError, OSError, ValueError):
+        return False
+
+
+def wait_for_server(seconds: float) -> bool:
+    """Wait until the server answers; False when it did not within ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not (answers := server_answers()) and time.monotonic() < deadline:
+        time.sleep(0.3)
+    return answers
+
+
+@contextmanager
+def prefect_server(log: Path) -> Iterator[subprocess.Popen[bytes] | None]:
+    """A Prefect server on loopback for as long as the block runs; None when one answers already or the address is remote."""
+    address = urlsplit(api_url())
+    if server_answers() or address.hostname not in ("127.0.0.1", "localhost"):
+        yield None
+        return
+    home = Path(os.environ.get("PREFECT_HOME", ".prefect")).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(address.port or 4200)]
+    with log.open("ab") as output:
+        server = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **_SERVER_SETTINGS, "PREFECT_HOME": str(home)},
+            start_new_session=True,
+        )
+    try:
+        yield server
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def ensure() -> None:
+    """Start a companion for the run this process belongs to, unless one is there; returns at once."""
+    if SOCKET.exists() and _connect() is not None:
+        return
+    STATE.mkdir(exist_ok=True)
+    with (STATE / "companion.log").open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "flows.companion", str(_run_to_accompany())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _run_to_accompany() -> int:
+    """The process id of the ``dvc`` above this process; without one, of this process."""
+    process = psutil.Process()
+    for parent in process.parents():
+        with suppress(psutil.Error):
+            if any(Path(word).name == "dvc" for word in parent.cmdline()[:3]):
+                return parent.pid
+    return process.pid
+
+
+def _connect() -> socket.socket | None:
+    client = socket.socket(socket.AF_UNIX)
+    try:
+        client.connect(str(SOCKET))
+    except OSError:
+        client.close()
+        return None
+    return client
+
+
+def start_stage(stage: str, arguments: list[str], result: Path) -> "Job":
+    """Start a stage in the companion's warm interpreter, or in a new one; its output goes to ours."""
+    result.unlink(missing_ok=True)
+    if (client := _connect()) is not None:
+        request = json.dumps({"stage": stage, "arguments": arguments, "result": str(result), "cwd": os.getcwd()})
+        socket.send_fds(client, [request.encode()], [1, 2])
+        return Job(client, None)
+    command = [sys.executable, "-m", f"ferflow.stages.{stage}", *arguments]
+    return Job(None, subprocess.Popen(command, env={**os.environ, "FERFLOW_RESULT": str(result)}))
+
+
+class Job:
+    """A stage that runs."""
+
+    def __init__(self, client: socket.socket | None, process: subprocess.Popen[bytes] | None) -> None:
+        self._client, self._process, self._code = client, process, None
+
+    def wait(self) -> int:
+        """Its exit code; 1 when the companion went away before it could tell."""
+        if self._process is not None:
+            return self._process.wait()
+        if self._code is None and self._client is not None:
+            reply = self._client.recv(64)
+            self._code = int(reply) if reply else 1
+        return self._code if self._code is not None else 1
+
+
+def main() -> None:
+    """Accompany the process whose id is the first argument."""
+    accompanied = psutil.Process(int(sys.argv[1]))
+    STATE.mkdir(exist_ok=True)
+    lock = (STATE / "companion.lock").open("w")
+    try:
+        flock(lock, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return  # another companion is already there
+    SOCKET.unlink(missing_ok=True)
+    with prefect_server(STATE / "prefect-server.log"):
+        for module in _PRELOAD:
+            with suppress(ImportError):
+                import_module(module)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(SOCKET))
+        listener.listen(64)
+        listener.settimeout(0.5)
+        try:
+            _serve(listener, accompanied)
+        finally:
+            SOCKET.unlink(missing_ok=True)
+
+
+def _serve(listener: socket.socket, accompanied: psutil.Process) -> None:
+    """Fork a child for every request until the accompanied process and the last child have ended."""
+    children: dict[int, socket.socket] = {}
+    while children or (accompanied.is_running() and accompanied.status() != psutil.STATUS_ZOMBIE):
+        with suppress(TimeoutError):
+            client, _ = listener.accept()
+            message, descriptors, _, _ = socket.recv_fds(client, 65536, 2)
+            if message:
+                children[_fork(json.loads(message), descriptors, listener)] = client
+            for descriptor in descriptors:
+                os.close(descriptor)
+        _reap(children)
+
+
+def _reap(children: dict[int, socket.socket]) -> None:
+    for child in list(children):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            with suppress(OSError):
+                children[child].sendall(str(os.waitstatus_to_exitcode(status)).encode())
+            children.pop(child).close()
+
+
+def _fork(request: dict[str, object], descriptors: array.array[int] | list[int], listener: socket.socket) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        listener.close()
+        for target, descriptor in zip((1, 2), descriptors, strict=True):
+            os.dup2(descriptor, target)
+        os.chdir(str(request["cwd"]))
+        os.environ["FERFLOW_RESULT"] = str(request["result"])
+        module = f"ferflow.stages.{request['stage']}"
+        sys.argv = [module.rpartition(".")[2], *request["arguments"]]  # type: ignore[misc]
+        runpy.run_module(module, run_name="__main__", alter_sys=False)
+        code = 0
+    except SystemExit as stop:
+        code = _exit_code(stop)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _exit_code(stop: SystemExit) -> int:
+    if isinstance(stop.code, str):
+        print(stop.code, file=sys.stderr)
+        return 1
+    return int(stop.code or 0)
+
+
+if __name__ == "__main__":
+    main()

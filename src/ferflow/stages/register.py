@@ -1,0 +1,79 @@
+"""Stage register: one MLflow run a member under a parent run, and the release as a version in the registry."""
+
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ferflow import params, tracking
+from ferflow.faces import load_faces, load_labels
+from ferflow.stages import (
+    ABLATION, DATA_REPORTS, EVALUATION, HISTORIES, MANIFEST, MEMBERS, METRICS, REGISTRATION, RELEASE, SPLITS, Summary, main, read_json, write_json,
+)  # fmt: skip
+
+
+def run() -> Summary:
+    """Register ``models/release`` (once, however often it is called) and write ``reports/registration.json``."""
+    settings = params.load()
+    metrics = read_json(METRICS)
+    release = RELEASE / "model.onnx"
+    card = read_json(RELEASE / "card.json")
+    labels = load_labels(MANIFEST, SPLITS)
+    example = load_faces(MANIFEST, labels, ("test",), card["input_size"], "rgb", {})["test"].pixels[:2]
+    members = [
+        tracking.MemberRun(
+            name=name,
+            settings=member.model_dump() | {"seed": settings.seed, "dataset": settings.dataset.source},
+            history=pd.read_csv(HISTORIES / f"{name}.csv").to_dict("records"),
+            metrics=flatten(metrics[name]),
+            files=[MEMBERS / name / "card.json", *sorted((EVALUATION / name).glob("*.png"))],
+        )
+        for name, member in settings.members.items()
+    ]
+    result = tracking.register_release(
+        release,
+        release_hash=sha256(release.read_bytes()).hexdigest(),
+        experiment=settings.register_.experiment,
+        model=settings.register_.model,
+        members=members,
+        metrics=flatten(metrics["ensemble"]),
+        tags={"code": code_version(), "data": file_hash(MANIFEST), "dataset": settings.dataset.source},
+        input_example=example,
+        files=[ABLATION, ABLATION.with_suffix(".md"), METRICS, RELEASE / "parity.json", DATA_REPORTS / "validation.md"],
+    )
+    write_json(vars(result), REGISTRATION)
+    return Summary("register", [vars(result)])
+
+
+def flatten(figures: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Nested figures as MLflow's flat names: ``{"test": {"expression": {"accuracy": 1}}}`` to ``test.expression.accuracy``."""
+    flat: dict[str, float] = {}
+    for key, value in figures.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: float(value)}
+    return flat
+
+
+def code_version() -> str:
+    """The git commit, with ``+changes`` where files differ from it; ``unknown`` outside git."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changes = subprocess.run(["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+changes" if changes.strip() else "")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    main(run)

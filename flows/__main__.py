@@ -26,9 +26,13 @@ def main() -> int:
     result.parent.mkdir(parents=True, exist_ok=True)
     job = start_stage(stage, arguments, result)
 
-    from flows.stages import record  # loads Prefect: seconds in which the stage is already at work
-
-    code = record(stage, arguments, job, result)
+    try:
+        from flows.stages import record  # loads Prefect: seconds in which the stage is already at work
+    except Exception as error:  # a broken Prefect must not fail a stage
+        print(f"Prefect cannot be loaded, so {stage} is not recorded: {error}", file=sys.stderr)
+        code = job.wait()
+    else:
+        code = record(stage, arguments, job, result)
     if code == 0:
         note_wall_time(result)
     return code

@@ -8,7 +8,6 @@ without it a stage starts an interpreter of its own and the flow runs without be
     python -m flows.companion PID     accompany the process PID (stages do this by themselves)
 """
 
-import array
 import json
 import os
 import runpy
@@ -31,6 +30,7 @@ import psutil
 
 STATE = Path(".ferflow")
 SOCKET = STATE / "companion.sock"
+_WAITED_IN_VAIN = STATE / "no-prefect-server"
 DEFAULT_API = "http://127.0.0.1:4200/api"
 _PRELOAD = ("pandas", "pyarrow.parquet", "cv2", "torch", "torch._dynamo", "albumentations", "timm", "scipy.optimize")
 _SERVER_SETTINGS = {
@@ -55,10 +55,12 @@ def server_answers(timeout: float = 1.0) -> bool:
 
 
 def wait_for_server(seconds: float) -> bool:
-    """Wait until the server answers; False when it did not within ``seconds``."""
-    deadline = time.monotonic() + seconds
+    """Wait until the server answers; False when it did not within ``seconds``. A run waits in vain only once."""
+    deadline = time.monotonic() + (0 if _WAITED_IN_VAIN.exists() else seconds)
     while not (answers := server_answers()) and time.monotonic() < deadline:
         time.sleep(0.3)
+    if not answers:
+        _WAITED_IN_VAIN.touch()
     return answers
 
 
@@ -164,6 +166,7 @@ def main() -> None:
     except BlockingIOError:
         return  # another companion is already there
     SOCKET.unlink(missing_ok=True)
+    _WAITED_IN_VAIN.unlink(missing_ok=True)
     with prefect_server(STATE / "prefect-server.log"):
         for module in _PRELOAD:
             with suppress(ImportError):
@@ -201,7 +204,7 @@ def _reap(children: dict[int, socket.socket]) -> None:
             children.pop(child).close()
 
 
-def _fork(request: dict[str, object], descriptors: array.array[int] | list[int], listener: socket.socket) -> int:
+def _fork(request: dict[str, object], descriptors: list[int], listener: socket.socket) -> int:
     child = os.fork()
     if child:
         return child

@@ -12,11 +12,11 @@ os.environ.setdefault("PREFECT_API_URL", api_url())
 os.environ.setdefault("PREFECT_HOME", str(Path(".prefect").resolve()))
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_ENABLED", "false")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "")  # its thread costs a second a flow
 
 from prefect import Flow, flow, task  # noqa: E402
 from prefect.artifacts import create_table_artifact  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: E402
 
 from ferflow.stages import read_json  # noqa: E402
 
@@ -53,7 +53,8 @@ def record(stage: str, arguments: list[str], job: Job, result: Path) -> int:
         print(f"no Prefect server answers at {api_url()}: {stage} runs without being recorded", file=sys.stderr)
         return job.wait()
     try:
-        stage_flow(stage, arguments, attempts)()
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # its thread costs a second a flow
+            stage_flow(stage, arguments, attempts)()
     except StageFailedError:
         return attempts.code
     except Exception as error:  # whatever Prefect raises must not fail a stage

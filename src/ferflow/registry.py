@@ -10,6 +10,8 @@ from importlib import import_module
 from importlib.resources import files
 from typing import Any, TypeVar
 
+KINDS = ("backbones", "datasets", "detectors", "exporters", "heads", "metrics", "transforms")
+
 Entry = TypeVar("Entry")
 _entries: dict[tuple[str, str], Any] = {}
 

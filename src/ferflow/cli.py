@@ -1,0 +1,120 @@
+"""The command ``ferflow``. Libraries are imported inside the commands, so that ``--help`` answers at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    name="ferflow",
+    help="Facial-expression recognition as a reproducible factory.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _fail(error: Exception) -> None:
+    typer.echo(f"ferflow: {error}", err=True)
+    raise typer.Exit(1)
+
+
+@app.command()
+def preset(
+    name: Annotated[Optional[str], typer.Argument(help="The preset; without one they are listed.")] = None,  # noqa: UP045
+    data: Annotated[Optional[Path], typer.Option(help="Where the raw data lies, if not where the preset says.")] = None,  # noqa: UP045
+) -> None:
+    """Switch params.yaml to a dataset and the members that suit it.
+
+    Example: ferflow preset fer2013 --data ~/Downloads/fer2013.zip && dvc repro
+
+    Back again: git checkout params.yaml
+    """
+    from ferflow import presets
+    from ferflow.params import ParamsError
+
+    if name is None:
+        typer.echo("\n".join(presets.names()))
+        return
+    try:
+        blocks = presets.apply(name, data)
+    except ParamsError as error:
+        _fail(error)
+    else:
+        typer.echo(f"params.yaml: {', '.join(blocks)} are now those of {name}. Next: dvc repro")
+
+
+@app.command()
+def results() -> None:
+    """Print what the last run of the pipeline found, where its time went, and where to look next.
+
+    Example: ferflow results
+    """
+    from ferflow import results as report
+    from ferflow.stages import StageError
+
+    try:
+        typer.echo(report.text())
+    except StageError as error:
+        _fail(error)
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Pictures to look at.")],
+    model: Annotated[Path, typer.Option(help="A release folder or a model.onnx.")] = Path("models/release"),
+    detector: Annotated[str, typer.Option(help="auto, haar, yunet, or none when each picture is a face.")] = "auto",
+    yunet: Annotated[Path, typer.Option(help="YuNet's ONNX file.")] = Path("models/detectors/face_detection_yunet_2023mar.onnx"),
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a picture instead of lines for people.")] = False,
+) -> None:
+    """Find the faces in pictures and say what they express; exit code 1 if a picture could not be read.
+
+    Example: ferflow predict photo.jpg --json
+    """
+    from json import dumps
+
+    from ferflow.images import ImageError, decode
+    from ferflow.inference import ModelError, Predictor, choose_detector
+
+    try:
+        predictor, find = Predictor(model), choose_detector(detector, yunet)
+    except (ModelError, OSError, KeyError) as error:
+        _fail(error)
+    failed = 0
+    for path in images:
+        try:
+            faces = predictor.predict(decode(path.read_bytes()), find)
+        except (ImageError, OSError) as error:
+            typer.echo(f"{path}: {error}", err=True)
+            failed += 1
+            continue
+        if json:
+            typer.echo(dumps({"image": str(path), "faces": [face.as_dict() for face in faces]}))
+            continue
+        typer.echo(f"{path}: {len(faces)} faces")
+        for face in faces:
+            box = ", ".join(f"{value:.0f}" for value in face.box_xyxy)
+            typer.echo(f"  [{box}] {face.emoji} {face.expression} {face.confidence:.0%}")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_entries(
+    kind: Annotated[Optional[str], typer.Argument(help="backbones, datasets, transforms, …; without one: all.")] = None,  # noqa: UP045
+) -> None:
+    """List what is registered: every backbone, dataset, recipe, head, metric, detector and exporter.
+
+    Example: ferflow list backbones
+    """
+    from ferflow.registry import KINDS, names
+
+    if kind is not None and kind not in KINDS:
+        _fail(ValueError(f"no kind is called {kind!r}; known: {', '.join(KINDS)}"))
+    for one in [kind] if kind else KINDS:
+        typer.echo(f"{one}: {', '.join(names(one))}")
+
+
+if __name__ == "__main__":
+    sys.exit(app())

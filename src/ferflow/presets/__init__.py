@@ -1,0 +1,43 @@
+"""Presets: a dataset and the members that suit it, one YAML file each, written over those blocks of params.yaml.
+
+``params.yaml`` stays the only place that is read; a preset is a text to copy from. Comments survive.
+"""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+
+from ferflow.params import PARAMS_FILE, ParamsError, parse
+
+_BLOCK = re.compile(r"^(?=[A-Za-z_]+:)", re.MULTILINE)
+
+
+def names() -> list[str]:
+    """The presets there are."""
+    return sorted(path.name.removesuffix(".yaml") for path in files(__name__).iterdir() if path.name.endswith(".yaml"))
+
+
+def apply(name: str, data: Path | None = None, params_file: Path = PARAMS_FILE) -> list[str]:
+    """Write a preset's blocks over those of ``params.yaml`` and return their names; ``data`` replaces dataset.path.
+
+    Raises ``ParamsError`` for an unknown preset or when the outcome would not be valid; the file is then untouched.
+    """
+    if name not in names():
+        raise ParamsError(f"no preset is called {name!r}; known: {', '.join(names())}")
+    if not params_file.exists():
+        raise ParamsError(f"{params_file} is not here; run the command in the project's root")
+    new = _blocks((files(__name__) / f"{name}.yaml").read_text())
+    if data is not None:
+        new["dataset"] = re.sub(r"(?m)^  path:.*$", lambda _: f"  path: {data}", new["dataset"])
+    text = "".join((_blocks(params_file.read_text()) | new).values())
+    parse(yaml.safe_load(text), f"{params_file} with the preset {name}")
+    params_file.write_text(text)
+    return [block for block in new if block]
+
+
+def _blocks(text: str) -> dict[str, str]:
+    """The text cut at its top-level keys; what stands before the first has the name ''."""
+    parts = _BLOCK.split(text)
+    return {re.split(r":", part, maxsplit=1)[0] if _BLOCK.match(part) else "": part for part in parts if part}

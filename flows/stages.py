@@ -11,7 +11,7 @@ from flows.companion import Job, api_url, start_stage, wait_for_server
 os.environ.setdefault("PREFECT_API_URL", api_url())
 os.environ.setdefault("PREFECT_HOME", str(Path(".prefect").resolve()))
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_ENABLED", "false")
-os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # a stage has said itself what went wrong
 
 from prefect import Flow, flow, task  # noqa: E402
 from prefect.artifacts import create_table_artifact  # noqa: E402

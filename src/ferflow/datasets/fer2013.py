@@ -78,7 +78,7 @@ def _from_files(path: Path, files: Iterator[tuple[str, bytes]]) -> Rows:
             raise DataError(f"{path}: {name} does not lie in train/<class>/ or test/<class>/ with <class> one of {classes}")
         empty = False
         yield {
-            "id": f"fer2013-{PurePosixPath(name).stem}",
+            "id": "fer2013-" + "-".join((*parts[-3:-1], PurePosixPath(name).stem)),  # a file may lie in two classes
             "image": data,
             "source": "fer2013",
             "official_split": parts[-3],

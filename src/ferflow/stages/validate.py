@@ -19,7 +19,7 @@ def run() -> Summary:
     kept, quarantined = measures[~bad], measures.loc[bad, ["id", "problem"]]
     if len(kept) + len(quarantined) != len(labels):
         raise StageError(f"{len(labels)} rows came in, but {len(kept)} were kept and {len(quarantined)} quarantined")
-    results = checks(labels[labels["id"].isin(kept["id"])], kept, limits)
+    results = checks(labels[~bad.to_numpy()], kept, limits)
     kept.drop(columns="problem").to_parquet(MEASURES, compression="zstd", index=False)
     quarantined.rename(columns={"problem": "reason"}).to_parquet(QUARANTINE, compression="zstd", index=False)
     write_report(results, len(labels), quarantined)

@@ -133,7 +133,7 @@ def start_stage(stage: str, arguments: list[str], result: Path) -> "Job":
     """Start a stage in the companion's warm interpreter, or in a new one; its output goes to ours."""
     result.unlink(missing_ok=True)
     if (client := _connect()) is not None:
-        request = json.dumps({"stage": stage, "arguments": arguments, "result": str(result), "cwd": os.getcwd()})
+        request = json.dumps({"stage": stage, "arguments": arguments, "result": str(result), "cwd": str(Path.cwd())})
         socket.send_fds(client, [request.encode()], [1, 2])
         return Job(client, None)
     command = [sys.executable, "-m", f"ferflow.stages.{stage}", *arguments]
@@ -144,7 +144,8 @@ class Job:
     """A stage that runs."""
 
     def __init__(self, client: socket.socket | None, process: subprocess.Popen[bytes] | None) -> None:
-        self._client, self._process, self._code = client, process, None
+        self._client, self._process = client, process
+        self._code: int | None = None
 
     def wait(self) -> int:
         """Its exit code; 1 when the companion went away before it could tell."""
@@ -168,9 +169,11 @@ def main() -> None:
     SOCKET.unlink(missing_ok=True)
     _WAITED_IN_VAIN.unlink(missing_ok=True)
     with prefect_server(STATE / "prefect-server.log"):
+        started = time.perf_counter()
         for module in _PRELOAD:
             with suppress(ImportError):
                 import_module(module)
+        (STATE / "preload_s").write_text(f"{time.perf_counter() - started:.1f}")
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(SOCKET))
         listener.listen(64)

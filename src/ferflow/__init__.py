@@ -1,0 +1,1 @@
+"""ferflow: facial-expression recognition as a reproducible factory."""

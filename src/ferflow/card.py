@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict
 
 from ferflow.vocabulary import TASKS, Modality, probability_column
 
-
 CARD_KEY = "ferflow_card"  # its place in the metadata of an ONNX file
 
 

@@ -16,7 +16,6 @@ from ferflow.images import resize
 from ferflow.registry import get
 from ferflow.vocabulary import EMOJI, TASKS
 
-
 _MARGIN = 0.1  # of the box's longer side, added on every side of a detected face
 
 

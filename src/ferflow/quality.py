@@ -89,9 +89,7 @@ def _suite(limits: Validate, frame: pd.DataFrame) -> list[tuple[str, Literal["er
     return suite
 
 
-def _run_suite(
-    suite: list[tuple[str, Literal["error", "warning"], str, dict[str, Any]]], frame: pd.DataFrame
-) -> list[Check]:
+def _run_suite(suite: list[tuple[str, Literal["error", "warning"], str, dict[str, Any]]], frame: pd.DataFrame) -> list[Check]:
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     batch = context.data_sources.add_pandas("faces").add_dataframe_asset("faces").add_batch_definition_whole_dataframe("all")

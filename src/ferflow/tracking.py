@@ -93,14 +93,15 @@ def _log_member(client: MlflowClient, member: MemberRun) -> None:
 def _log_version(onnx_path: Path, model: str, tags: dict[str, str], input_example: Any) -> int:
     import numpy as np
     import onnx
-    from mlflow.models import infer_signature
+    from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     network = onnx.load(onnx_path)
-    output = Schema([TensorSpec(np.dtype("float32"), (-1, o.type.tensor_type.shape.dim[1].dim_value), o.name) for o in network.graph.output])
-    signature = infer_signature({"faces": input_example})
-    signature.inputs = Schema([TensorSpec(np.dtype("uint8"), (-1, *input_example.shape[1:]), "faces")])
-    signature.outputs = output
+    widths = {output.name: output.type.tensor_type.shape.dim[1].dim_value for output in network.graph.output}
+    signature = ModelSignature(
+        Schema([TensorSpec(np.dtype("uint8"), (-1, *input_example.shape[1:]), "faces")]),
+        Schema([TensorSpec(np.dtype("float32"), (-1, width), name) for name, width in widths.items()]),
+    )
     info = mlflow.onnx.log_model(
         network,
         name="release",

@@ -102,7 +102,8 @@ def train(member: Member, tasks: dict[str, tuple[str, ...]], data: Faces, val: F
             schedule.step()
             total += loss.item()
             progress.update()
-        figures = {"epoch": epoch, "lr": schedule.get_last_lr()[0], "train_loss": total / (step + 1)}
+        figures: dict[str, float] = {"epoch": epoch, "lr": float(schedule.get_last_lr()[0])}
+        figures["train_loss"] = total / (step + 1)
         figures |= validate(network, val, member)
         history.append(figures)
         score = figures.get("val_accuracy", -figures["val_loss"])

@@ -4,7 +4,7 @@ Its few layers learn quickly on small faces. ``width`` channels in the first blo
 next two; ``stem_stride: 2`` makes the first convolution halve the picture, about four times cheaper.
 """
 
-from pathlib import Path
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -20,7 +20,7 @@ class ConvNet(nn.Module):
         self.blocks = nn.Sequential(
             *(
                 self._block(before, after, stem_stride if index == 0 else 1)
-                for index, (before, after) in enumerate(zip(widths, widths[1:], strict=False))
+                for index, (before, after) in enumerate(pairwise(widths))
             )
         )
         self.num_features = widths[-1]
@@ -43,9 +43,7 @@ class ConvNet(nn.Module):
 
 
 @register
-def build(
-    variant: str, *, in_channels: int, image_size: int, pretrained: bool | Path, width: int = 32, stem_stride: int = 1
-) -> ConvNet:
+def build(variant: str, *, in_channels: int, image_size: int, pretrained: bool, width: int = 32, stem_stride: int = 1) -> ConvNet:
     """Raises ``ValueError`` for a variant or pretrained weights, of which it has none."""
     if variant or pretrained:
         raise ValueError("the backbone cnn has neither variants nor pretrained weights")

@@ -1,5 +1,6 @@
 """Backbone ``timm``: any network of the timm library, named by the member's ``variant``."""
 
+from difflib import get_close_matches
 from typing import Any
 
 import timm
@@ -16,8 +17,8 @@ def build(variant: str, *, in_channels: int, image_size: int, pretrained: bool, 
     ``ValueError`` with close names when timm has no such network, ``OSError`` when its weights cannot be had.
     """
     if not timm.is_model(variant):
-        close = timm.list_models(f"*{variant}*")[:8] if variant else []
-        raise ValueError(f"timm has no network {variant!r}; {'close: ' + ', '.join(close) if close else 'see timm.list_models()'}")
+        close = ", ".join(get_close_matches(variant, timm.list_models(), n=6)) or "see timm.list_models()"
+        raise ValueError(f"timm has no network {variant!r}; close to it: {close}")
     model = timm.create_model(variant, pretrained=pretrained, num_classes=0, in_chans=in_channels, **options)
     if (head := getattr(model, "head_hidden_size", None)) is not None:  # what comes out, where that is not num_features
         model.num_features = head

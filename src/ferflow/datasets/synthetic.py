@@ -107,9 +107,7 @@ def read_action_units(path: Path) -> dict[str, dict[str, float]]:
     return table
 
 
-def draw_row(
-    index: int, expression: str, table: dict[str, dict[str, float]], size: int, rng: np.random.Generator
-) -> Row:
+def draw_row(index: int, expression: str, table: dict[str, dict[str, float]], size: int, rng: np.random.Generator) -> Row:
     """One row of the manifest: a new person with ``expression`` at a random intensity, as PNG bytes."""
     person = random_person(rng)
     intensity = float(rng.uniform(0.6, 1.0))
@@ -253,8 +251,11 @@ def _draw_wrinkles(pen: _Pen, person: Person, units: dict[str, float]) -> None:
         pen.line(_curve((side * 0.2, 0.2), (side * 0.38, 0.3), (side * 0.4, 0.5)), colour, 0.02)
         for lift in (-0.06, 0.0, 0.06):
             start = (side * 0.56, person.eye_height + lift / 2)
-            pen.line(_curve(start, (side * 0.6, person.eye_height + lift), (side * 0.66, person.eye_height + 1.6 * lift)),
-                     colour, 0.014)
+            pen.line(
+                _curve(start, (side * 0.6, person.eye_height + lift), (side * 0.66, person.eye_height + 1.6 * lift)),
+                colour,
+                0.014,
+            )
 
 
 def _draw_eyes(pen: _Pen, person: Person, units: dict[str, float], rng: np.random.Generator) -> None:
@@ -321,8 +322,11 @@ def _draw_mouth(pen: _Pen, person: Person, units: dict[str, float]) -> None:
         pen.line(np.vstack([upper, lower]), lips, 0.04)
     pen.line(upper, lips * 0.75, 0.035)
     if units["one_side"] > 0.3:
-        pen.line(_curve((right[0] + 0.03, right[1] - 0.05), (right[0] + 0.08, right[1]), (right[0] + 0.04, right[1] + 0.06)),
-                 person.skin * 0.6, 0.02)
+        pen.line(
+            _curve((right[0] + 0.03, right[1] - 0.05), (right[0] + 0.08, right[1]), (right[0] + 0.04, right[1] + 0.06)),
+            person.skin * 0.6,
+            0.02,
+        )
 
 
 def _draw_obstacles(pen: _Pen, rng: np.random.Generator) -> None:

@@ -17,7 +17,7 @@ _LONGEST_SIDE = 640  # larger pictures are scaled down first: time, and false al
 @register
 def build(model_path: Path | None = None) -> Detector:
     """The frontal-face cascade that every OpenCV 4 carries."""
-    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+    cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"))
 
     def detect(rgb: np.ndarray) -> list[Detection]:
         gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)

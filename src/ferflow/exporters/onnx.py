@@ -7,15 +7,13 @@ import onnx
 import torch
 
 from ferflow.card import CARD_KEY, Card
-from ferflow.model import EnsembleNetwork
 from ferflow.registry import register
 
 FILE = "model.onnx"
 
 
-
 @register
-def export(network: EnsembleNetwork, card: Card, folder: Path) -> Path:
+def export(network: torch.nn.Module, card: Card, folder: Path) -> Path:
     """Write ``model.onnx``: input ``faces`` (uint8, N x S x S x 3), one float output a task, by its name."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
@@ -27,10 +25,11 @@ def export(network: EnsembleNetwork, card: Card, folder: Path) -> Path:
             (faces,),
             dynamo=True,
             input_names=["faces"],
-            output_names=list(network.tasks),
+            output_names=list(card.tasks),
             dynamic_shapes={"faces": {0: torch.export.Dim("batch", min=1, max=2**16)}},
             verbose=False,
         )
+    assert program is not None  # it is None only for dynamo=False
     model = program.model_proto
     onnx.helper.set_model_props(model, {CARD_KEY: card.model_dump_json()})
     onnx.checker.check_model(model)

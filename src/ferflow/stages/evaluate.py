@@ -9,7 +9,19 @@ from ferflow.card import Card
 from ferflow.evaluation import ablation_row, confusion, evaluate
 from ferflow.faces import load_labels
 from ferflow.plots import confusion_matrix
-from ferflow.stages import ABLATION, ENSEMBLE, EVALUATION, MANIFEST, MEMBERS, METRICS, SPLITS, Summary, main, read_json, write_json
+from ferflow.stages import (
+    ABLATION,
+    ENSEMBLE,
+    EVALUATION,
+    MANIFEST,
+    MEMBERS,
+    METRICS,
+    SPLITS,
+    Summary,
+    main,
+    read_json,
+    write_json,
+)
 from ferflow.tables import task_labels
 from ferflow.vocabulary import TASKS
 
@@ -39,8 +51,8 @@ def run() -> Summary:
     table = pd.DataFrame(rows)
     table.to_csv(ABLATION, index=False)
     _write_markdown(table, pd.DataFrame(leak_free_rows), bool(labels["leaked"].any()))
-    shown = [column for column in table if column in ("member", "backbone", "modality") or column.endswith(("_accuracy", "_ccc"))]
-    return Summary("evaluate: test split", table[shown].to_dict("records"))
+    shown = [name for name in rows[0] if name in ("member", "backbone", "modality") or name.endswith(("_accuracy", "_ccc"))]
+    return Summary("evaluate: test split", [{name: row[name] for name in shown} for row in rows])
 
 
 def _figures(predictions: pd.DataFrame, labels: pd.DataFrame, card: Card) -> dict[str, Any]:

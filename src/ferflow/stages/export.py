@@ -48,7 +48,8 @@ def run() -> Summary:
 def compare(network: EnsembleNetwork, path: Path, faces: np.ndarray) -> dict[str, float]:
     """Largest difference of any output between PyTorch and the export, and the share of faces with the same class."""
     with torch.no_grad():
-        expected = [torch.cat(part).numpy() for part in zip(*(network(b) for b in torch.from_numpy(faces).split(100)), strict=True)]
+        parts = [network(torch.from_numpy(faces[start : start + 100])) for start in range(0, len(faces), 100)]
+    expected = [torch.cat(part).numpy() for part in zip(*parts, strict=True)]
     found = list(Predictor(path).predict_faces(faces).values())
     return {
         "faces": len(faces),

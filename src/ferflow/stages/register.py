@@ -10,7 +10,20 @@ import pandas as pd
 from ferflow import params, tracking
 from ferflow.faces import load_faces, load_labels
 from ferflow.stages import (
-    ABLATION, DATA_REPORTS, EVALUATION, HISTORIES, MANIFEST, MEMBERS, METRICS, REGISTRATION, RELEASE, SPLITS, Summary, main, read_json, write_json,
+    ABLATION,
+    DATA_REPORTS,
+    EVALUATION,
+    HISTORIES,
+    MANIFEST,
+    MEMBERS,
+    METRICS,
+    REGISTRATION,
+    RELEASE,
+    SPLITS,
+    Summary,
+    main,
+    read_json,
+    write_json,
 )  # fmt: skip
 
 
@@ -26,7 +39,7 @@ def run() -> Summary:
         tracking.MemberRun(
             name=name,
             settings=member.model_dump() | {"seed": settings.seed, "dataset": settings.dataset.source},
-            history=pd.read_csv(HISTORIES / f"{name}.csv").to_dict("records"),
+            history=read_history(HISTORIES / f"{name}.csv"),
             metrics=flatten(metrics[name]),
             files=[MEMBERS / name / "card.json", *sorted((EVALUATION / name).glob("*.png"))],
         )
@@ -45,6 +58,11 @@ def run() -> Summary:
     )
     write_json(vars(result), REGISTRATION)
     return Summary("register", [vars(result)])
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """A row of figures an epoch."""
+    return [{str(name): float(value) for name, value in row.items()} for row in pd.read_csv(path).to_dict("records")]
 
 
 def flatten(figures: dict[str, Any], prefix: str = "") -> dict[str, float]:

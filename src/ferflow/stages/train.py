@@ -63,8 +63,7 @@ def write_member(card: Card, trained: Trained, held_out: dict[str, Faces]) -> No
     HISTORIES.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(trained.history).to_csv(HISTORIES / f"{card.name}.csv", index=False)
     tables = [
-        predictions_table(card, faces.ids, split, predict(trained.network, faces.pixels))
-        for split, faces in held_out.items()
+        predictions_table(card, faces.ids, split, predict(trained.network, faces.pixels)) for split, faces in held_out.items()
     ]
     pd.concat(tables).to_parquet(folder / "predictions.parquet", compression="zstd", index=False)
 

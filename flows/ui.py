@@ -1,0 +1,44 @@
+"""``make ui``: MLflow's and Prefect's pages on loopback until Ctrl-C."""
+
+import os
+import subprocess
+import sys
+import time
+import webbrowser
+from pathlib import Path
+
+from flows.companion import STATE, api_url, prefect_server, wait_for_server
+
+MLFLOW_PORT = 5000
+
+
+def main() -> None:
+    """Start both servers, say where they are, and stop them at the end."""
+    STATE.mkdir(exist_ok=True)
+    log = STATE / "ui.log"
+    with prefect_server(log), log.open("ab") as output:
+        mlflow = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(MLFLOW_PORT)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            wait_for_server(60)
+            pages = [f"http://127.0.0.1:{MLFLOW_PORT}", api_url().removesuffix("/api")]
+            print(f"MLflow:  {pages[0]}\nPrefect: {pages[1]}\nCtrl-C stops both; their output is in {Path(log)}", flush=True)
+            if os.environ.get("DISPLAY"):
+                for page in pages:
+                    webbrowser.open(page)
+            while mlflow.poll() is None:
+                time.sleep(1)
+            sys.exit(f"MLflow's server ended with exit code {mlflow.returncode}; see {log}")
+        except KeyboardInterrupt:
+            print("stopping")
+        finally:
+            mlflow.terminate()
+            mlflow.wait(15)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,23 +11,22 @@ import numpy as np
 from ferflow.detectors import Detection, Detector
 from ferflow.registry import register
 
+_SMALLEST = (20, 20)  # pixels, after scaling
 _LONGEST_SIDE = 640  # larger pictures are scaled down first: time, and false alarms in texture
 
 
 @register
 def build(model_path: Path | None = None) -> Detector:
     """The frontal-face cascade that every OpenCV 4 carries."""
-    cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"))
+    cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml"))
 
     def detect(rgb: np.ndarray) -> list[Detection]:
         gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
         scale = min(1.0, _LONGEST_SIDE / max(gray.shape))
         if scale < 1:
             gray = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        gray = cv2.equalizeHist(gray)
-        smallest = max(20, min(gray.shape) // 16)
         boxes, _, weights = cascade.detectMultiScale3(
-            gray, scaleFactor=1.1, minNeighbors=5, minSize=(smallest, smallest), outputRejectLevels=True
+            gray, scaleFactor=1.05, minNeighbors=5, minSize=_SMALLEST, outputRejectLevels=True
         )
         found = [
             Detection(

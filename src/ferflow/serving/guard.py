@@ -5,6 +5,7 @@ BentoML has neither a body limit nor a 4xx for a missing form field. It knows no
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -62,8 +63,8 @@ async def missing_image(scope: Scope, body: bytes) -> str:
         async with Request(scope, _replay(body, _nothing_more)).form(max_files=8, max_fields=8) as form:
             image = form.get("image")
             size = image.size if isinstance(image, UploadFile) else None
-    except HTTPException as error:
-        return f"the form cannot be read: {error.detail}; {hint}"
+    except (HTTPException, MultiPartException) as error:
+        return f"the form cannot be read: {getattr(error, 'detail', error)}; {hint}"
     if size is None:
         return f"the form has no file in the field 'image'; {hint}"
     return "" if size else f"the picture is empty; {hint}"

@@ -1,0 +1,76 @@
+"""What several tests need: drawn faces, a small manifest, and the real data where it is there."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ferflow import params
+from ferflow.card import Card
+from ferflow.datasets import synthetic
+from ferflow.images import encode_png
+from ferflow.registry import get
+from ferflow.tables import write_manifest
+from ferflow.vocabulary import EXPRESSIONS
+
+ROOT = Path(__file__).parent.parent
+ACTION_UNITS = ROOT / "src/ferflow/datasets/synthetic.yaml"
+
+
+@pytest.fixture(scope="session")
+def drawn_rows() -> list[dict]:
+    return list(synthetic.load(ACTION_UNITS, seed=3, count=160, size=32))
+
+
+@pytest.fixture(scope="session")
+def manifest(drawn_rows, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "manifest.parquet"
+    write_manifest(drawn_rows, path)
+    return path
+
+
+TASKS = {"expression": EXPRESSIONS, "affect": ("valence", "arousal"), "gender": ("male", "female")}
+
+
+@pytest.fixture(scope="session")
+def network():
+    """An ensemble of two members that have learned nothing, for faces of 40 x 40."""
+    import torch
+
+    from ferflow.model import EnsembleNetwork, build
+
+    torch.manual_seed(0)
+    members = [build(params.load(ROOT / "params.yaml").member(name), TASKS, 40).eval() for name in ("gray-cnn", "rgb-resnet")]
+    return EnsembleNetwork(members, {task: [0.4, 0.6] for task in TASKS}).eval()
+
+
+@pytest.fixture(scope="session")
+def release(network, tmp_path_factory) -> Path:
+    """That ensemble as an ONNX file."""
+    card = Card(name="t", members={"a": "cnn"}, input_size=40, modality="rgb", tasks=TASKS, dataset="d", parameters=1)
+    return get("exporters", "onnx")(network, card, tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture
+def settings() -> params.Params:
+    return params.load(ROOT / "params.yaml")
+
+
+@pytest.fixture
+def in_root(monkeypatch) -> Path:
+    monkeypatch.chdir(ROOT)
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    path = Path(os.environ.get("FERFLOW_SHARED", ROOT.parent / "shared"))
+    if not (path / "data").is_dir():
+        pytest.skip(f"no real data at {path}; FERFLOW_SHARED says where it lies")
+    return path
+
+
+def png(seed: int = 0, size: int = 48, channels: int = 3) -> bytes:
+    shape = (size, size, 3) if channels == 3 else (size, size)
+    return encode_png(np.random.default_rng(seed).integers(0, 255, shape, dtype=np.uint8))

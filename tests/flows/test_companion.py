@@ -1,0 +1,95 @@
+"""The companion with real processes: what it runs, what it says, and that it ends with the run."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+from flows import companion
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder in which to run; no Prefect server may be started from here (its address is another machine's)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'src'}")
+    monkeypatch.setenv("PREFECT_API_URL", "http://prefect.invalid/api")
+    return tmp_path
+
+
+@pytest.fixture
+def accompanied():
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def test_stages_run_in_the_companion_which_ends_with_the_run(project, accompanied, capfd, monkeypatch):
+    monkeypatch.setattr(companion, "_run_to_accompany", lambda: accompanied.pid)
+    companion.ensure()
+    wait_until(companion.SOCKET.exists)
+    result = project / "result.json"
+    job = companion.start_stage("split", [], result)
+    assert job._process is None, "it should run in the companion"
+    assert job.wait() == 1
+    assert "split: params.yaml is not here" in capfd.readouterr().err
+    assert companion.start_stage("no_such_stage", [], result).wait() == 1
+    assert "No module named" in capfd.readouterr().err
+    accompanied.kill()
+    accompanied.wait()
+    wait_until(lambda: not companion.SOCKET.exists())
+
+
+def test_without_a_companion_a_stage_starts_its_own_interpreter(project, capfd):
+    job = companion.start_stage("split", [], project / "result.json")
+    assert job._process is not None
+    assert job.wait() == 1
+    assert "params.yaml is not here" in capfd.readouterr().err
+
+
+def test_a_companion_that_goes_away_is_a_failed_stage():
+    ours, theirs = companion.socket.socketpair()
+    theirs.close()
+    assert companion.Job(ours, None).wait() == 1
+
+
+def test_a_remote_or_dead_server_is_waited_for_only_once(project, monkeypatch):
+    companion.STATE.mkdir()
+    with companion.prefect_server(project / "log") as server:
+        assert server is None
+    slept: list[float] = []
+    monkeypatch.setattr(companion.time, "sleep", slept.append)
+    assert not companion.wait_for_server(0.5)
+    assert slept
+    slept.clear()
+    assert not companion.wait_for_server(30)
+    assert not slept
+
+
+def test_a_stage_whose_prefect_cannot_be_loaded_still_runs(project):
+    (project / "prefect.py").write_text("raise ImportError('broken')")
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", "split"],
+        capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "PYTHONPATH": f"{project}:{os.environ['PYTHONPATH']}"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "split is not recorded: broken" in done.stderr
+    assert "params.yaml is not here" in done.stderr
+
+
+def test_an_unknown_stage_lists_the_known_ones(project):
+    done = subprocess.run([sys.executable, "-m", "flows", "dance"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "ensemble, evaluate, export, ingest, register, split, train, validate" in done.stderr

@@ -1,0 +1,132 @@
+"""Every registered entry keeps its kind's promise; a new file in a folder is tested without a new test."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ferflow import metrics
+from ferflow.registry import KINDS, get, names
+from ferflow.vocabulary import TASKS
+
+TIMM_VARIANTS = ["resnet18", "resnet10t", "mobilenetv3_small_100", "efficientnet_b0", "mobilevit_xxs"]
+BACKBONES = [(name, "") for name in names("backbones") if name != "timm"] + [("timm", v) for v in TIMM_VARIANTS]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in names(kind)])
+def test_every_file_registers_itself_under_its_own_name(kind, name):
+    assert callable(get(kind, name))
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(KeyError, match="haar, none, yunet"):
+        get("detectors", "magic")
+
+
+@pytest.mark.parametrize(("name", "variant"), BACKBONES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_backbone_gives_as_many_features_as_it_says_and_every_weight_learns(name, variant, channels):
+    torch.manual_seed(0)
+    backbone = get("backbones", name)(variant, in_channels=channels, image_size=64, pretrained=False)
+    features = backbone(torch.randn(4, channels, 64, 64))
+    assert features.shape == (4, backbone.num_features)
+    features.pow(2).sum().backward()
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
+
+
+def test_timm_names_what_is_close_to_an_unknown_network_and_ours_has_no_variants():
+    with pytest.raises(ValueError, match="resnet18"):
+        get("backbones", "timm")("resnet81", in_channels=3, image_size=64, pretrained=False)
+    with pytest.raises(ValueError, match="neither variants"):
+        get("backbones", "cnn")("big", in_channels=3, image_size=64, pretrained=False)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_head_has_no_loss_without_labels_less_loss_when_right_and_outputs_in_range(task):
+    torch.manual_seed(0)
+    entry = get("heads", task.kind)
+    classes = task.classes or task.columns
+    head = entry(classes, 6, 0.0, 0.0)
+    raw = head(torch.randn(5, 6))
+    frame = pd.DataFrame([[None] * len(task.columns)] * 5, columns=task.columns, dtype=float if task.kind == "affect" else object)
+    nothing = head.loss(raw, torch.from_numpy(entry.encode(frame, classes)))
+    assert nothing.item() == 0
+    nothing.backward()  # and it does not break the graph
+    outputs = head.outputs(raw)
+    assert outputs.shape == (5, len(classes))
+    assert outputs.abs().max() <= 1
+    truth = outputs.argmax(dim=1) if task.kind == "classification" else outputs.detach()
+    wrong = (truth + 1) % len(classes) if task.kind == "classification" else -outputs.detach()
+    assert head.loss(raw, truth) < head.loss(raw, wrong)
+
+
+@pytest.mark.parametrize("name", names("transforms"))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_recipe_keeps_shape_and_type_and_follows_its_seed(name, channels):
+    face = np.random.default_rng(0).integers(0, 255, (48, 48, channels), dtype=np.uint8)
+    before = face.copy()
+    build = get("transforms", name)
+    first, again = ([recipe(face) for _ in range(5)] for recipe in (build(48, 1), build(48, 1)))
+    assert all(a.shape == face.shape and a.dtype == np.uint8 for a in first)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert np.array_equal(face, before)
+
+
+def test_crp_changes_faces():
+    face = np.random.default_rng(0).integers(0, 255, (48, 48, 1), dtype=np.uint8)
+    recipe = get("transforms", "crp")(48, 1)
+    assert sum(not np.array_equal(recipe(face), face) for _ in range(10)) >= 8
+
+
+@pytest.mark.parametrize("name", names("metrics"))
+def test_a_metric_prefers_the_right_answer(name):
+    metric = get("metrics", name)
+    if metric.kind == "classification":
+        truth = np.array([0, 1, 2, 0])
+        right, wrong = np.eye(3)[truth], np.eye(3)[(truth + 1) % 3]
+    else:
+        truth = np.array([0.0, 0.5, -0.5])
+        right, wrong = truth, -truth
+    better, worse = metric(truth, right), metric(truth, wrong)
+    assert better != worse
+    assert better == (0 if name == "rmse" else 1)
+
+
+def test_metrics_are_found_by_kind():
+    assert "ccc" in metrics.of_kind("affect")
+    assert "ccc" not in metrics.of_kind("classification")
+
+
+@pytest.mark.parametrize("name", [n for n in names("detectors") if n != "yunet"])
+def test_a_detector_takes_any_picture_and_keeps_boxes_ordered(name):
+    detect = get("detectors", name)(None)
+    for shape in ((64, 64, 3), (31, 200, 3)):
+        found = detect(np.full(shape, 127, np.uint8))
+        scores = [detection.score for detection in found]
+        assert scores == sorted(scores, reverse=True)
+    assert found == [] if name == "haar" else len(found) == 1
+
+
+@pytest.mark.parametrize(("name", "least"), [("haar", 7), ("yunet", 8)])
+def test_detectors_find_the_faces_of_a_group(name, least, shared):
+    picture = cv2.cvtColor(cv2.imread(str(shared / "media/group_8.jpg")), cv2.COLOR_BGR2RGB)
+    found = get("detectors", name)(shared / "models/face_detection_yunet_2023mar.onnx")(picture)
+    assert least <= len(found) <= 9
+    height, width = picture.shape[:2]
+    for detection in found:
+        left, top, right, bottom = detection.box_xyxy
+        assert -width * 0.1 < left < right < width * 1.1
+        assert -height * 0.1 < top < bottom < height * 1.1
+
+
+def test_yunet_without_its_file_says_where_to_put_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="OpenCV Zoo"):
+        get("detectors", "yunet")(tmp_path / "yunet.onnx")
+
+
+def test_opencv_is_the_one_with_windows():
+    assert hasattr(cv2, "imshow")
+    assert Path(cv2.__file__).parent.joinpath("data/haarcascade_frontalface_alt2.xml").exists()

@@ -1,0 +1,76 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, png
+from typer.testing import CliRunner
+
+from ferflow.cli import app
+
+run = CliRunner().invoke
+
+
+def test_help_names_every_command_and_each_has_an_example():
+    commands = [command.name or command.callback.__name__ for command in app.registered_commands]
+    assert {"preset", "results", "predict", "list"} == set(commands)
+    assert all(name in run(app, ["--help"]).output for name in commands)
+    for name in commands:
+        assert f"Example: ferflow {name}" in run(app, [name, "--help"]).output
+
+
+def test_help_loads_no_heavy_library():
+    code = "import ferflow.cli, sys; print([m for m in ('torch','pandas','cv2','onnxruntime','mlflow') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_predict_prints_faces_and_a_bad_file_does_not_end_the_run(release, tmp_path):
+    (tmp_path / "good.png").write_bytes(png(size=80))
+    (tmp_path / "bad.png").write_bytes(b"junk")
+    files = [str(tmp_path / "bad.png"), str(tmp_path / "good.png")]
+    result = run(app, ["predict", *files, "--model", str(release), "--detector", "none", "--json"])
+    assert result.exit_code == 1
+    assert "bad.png: not an image" in result.stderr
+    answer = json.loads(result.stdout)
+    assert answer["image"].endswith("good.png")
+    assert answer["faces"][0]["box_xyxy"] == [0, 0, 80, 80]
+    plain = run(app, ["predict", files[1], "--model", str(release), "--detector", "none"])
+    assert plain.exit_code == 0
+    assert "1 faces" in plain.stdout
+    assert "%" in plain.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["predict", "x.png", "--model", "nowhere"], "make repro"),
+        (["preset", "imagenet"], "known: fer2013"),
+        (["list", "things"], "backbones"),
+    ],
+)
+def test_a_mistake_ends_with_one_line_that_says_what_to_do(arguments, words, in_root):
+    result = run(app, arguments)
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_preset_switches_params_and_without_a_name_lists(tmp_path, monkeypatch):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert run(app, ["preset"]).stdout.split() == ["fer2013"]
+    assert "dvc repro" in run(app, ["preset", "fer2013"]).stdout
+    assert "source: fer2013" in (tmp_path / "params.yaml").read_text()
+
+
+def test_results_before_any_run_says_what_to_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(app, ["results"])
+    assert result.exit_code == 1
+    assert "dvc repro" in result.stderr
+
+
+def test_list_shows_what_is_registered():
+    assert run(app, ["list", "transforms"]).stdout.strip() == "transforms: crp, none"
+    assert "heads: affect, classification" in run(app, ["list"]).stdout

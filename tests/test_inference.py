@@ -1,0 +1,88 @@
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from conftest import TASKS
+
+from ferflow.detectors import Detection
+from ferflow.inference import ModelError, Predictor, choose_detector, crop_face
+from ferflow.stages.export import compare
+
+
+def test_the_export_answers_as_pytorch_does_for_any_batch(network, release):
+    faces = np.random.default_rng(0).integers(0, 255, (33, 40, 40, 3), dtype=np.uint8)
+    parity = compare(network, release, faces)
+    assert parity["faces"] == 33
+    assert parity["largest_difference"] < 1e-4
+    assert parity["same_class"] == 1
+    assert Predictor(release).predict_faces(faces[:1])["expression"].shape == (1, 8)
+
+
+def test_the_card_travels_inside_the_file(release):
+    card = Predictor(release.read_bytes()).card
+    assert card.tasks == TASKS
+    assert card.output_columns()[-4:] == ["valence", "arousal", "p_gender_male", "p_gender_female"]
+
+
+def test_a_prediction_says_everything_the_model_knows_and_none_for_the_rest(release):
+    picture = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    (face,) = Predictor(release.parent).predict(picture, choose_detector("none", release))
+    assert face.box_xyxy == (0, 0, 120, 90)
+    assert face.expression == face.top3[0][0]
+    assert face.confidence == max(face.probabilities["expression"].values()) == face.top3[0][1]
+    assert sum(face.probabilities["expression"].values()) == pytest.approx(1, abs=1e-5)
+    assert set(face.probabilities) == {"expression", "gender"}
+    assert -1 <= face.valence <= 1
+    assert face.gender in ("male", "female")
+    assert (face.age, face.race) == (None, None)
+    assert json.loads(json.dumps(face.as_dict()))["expression"] == face.expression
+
+
+def test_no_face_is_an_empty_list_and_faces_are_limited(release):
+    predictor = Predictor(release)
+    picture = np.zeros((50, 50, 3), np.uint8)
+    assert predictor.predict(picture, lambda rgb: []) == []
+    many = [Detection((i, i, i + 20.0, i + 20.0), 1 - i / 100) for i in range(9)]
+    assert len(predictor.predict(picture, lambda rgb: many, max_faces=4)) == 4
+
+
+def test_wrong_faces_and_wrong_files_are_refused(release, tmp_path):
+    predictor = Predictor(release)
+    with pytest.raises(ValueError, match="N x 40 x 40 x 3"):
+        predictor.predict_faces(np.zeros((1, 48, 48, 3), np.uint8))
+    with pytest.raises(ValueError, match="float32"):
+        predictor.predict_faces(np.zeros((1, 40, 40, 3), np.float32))
+    with pytest.raises(FileNotFoundError, match="make repro"):
+        Predictor(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(b"junk")
+    with pytest.raises(ModelError):
+        Predictor(tmp_path)
+
+
+def test_a_crop_is_square_around_the_face_and_repeats_pixels_beyond_the_edge():
+    picture = np.zeros((100, 200, 3), np.uint8)
+    picture[40:60, 90:110] = 255
+    crop = crop_face(picture, (90, 40, 110, 60), 24)
+    assert crop.shape == (24, 24, 3)
+    assert crop[12, 12, 0] == 255
+    assert crop[0, 0, 0] == 0
+    edge = crop_face(np.full((50, 50, 3), 9, np.uint8), (-10, -10, 20, 20), 16)
+    assert (edge == 9).all()
+    with pytest.raises(ValueError, match="outside"):
+        crop_face(picture, (300, 300, 320, 320), 24)
+
+
+def test_auto_takes_yunet_only_where_its_file_is(tmp_path, shared):
+    picture = cv2.cvtColor(cv2.imread(str(shared / "media/two_people.jpg")), cv2.COLOR_BGR2RGB)
+    yunet = shared / "models/face_detection_yunet_2023mar.onnx"
+    assert len(choose_detector("auto", yunet)(picture)) == 2
+    haar = choose_detector("auto", tmp_path / "none.onnx")(picture)
+    assert [d.score for d in haar] == [d.score for d in choose_detector("haar", yunet)(picture)]
+
+
+def test_inference_imports_no_training_library():
+    code = "import ferflow.inference, sys; print([m for m in ('torch','timm','sklearn','pandas','mlflow') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -1,0 +1,58 @@
+import pytest
+import yaml
+from conftest import ROOT
+
+from ferflow import params
+
+
+def raw() -> dict:
+    return yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def test_a_member_takes_from_training_what_it_leaves_out_and_keeps_its_own():
+    content = raw()
+    content["members"]["rgb-cnn"]["lr"] = 0.123
+    settings = params.parse(content)
+    assert settings.member("rgb-cnn").lr == 0.123
+    assert settings.member("gray-cnn").lr == content["training"]["lr"]
+    assert settings.member("rgb-cnn").epochs == content["training"]["epochs"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.update(sed=1), "sed"),
+        (lambda c: c["training"].update(learning_rate=1), "training.learning_rate"),
+        (lambda c: c["members"]["rgb-cnn"].update(lr=-1), r"members.rgb-cnn.lr"),
+        (lambda c: c["members"]["rgb-cnn"].update(backbone="resnet18"), "variant: NAME"),
+        (lambda c: c["members"]["rgb-cnn"].update(recipe="magic"), "known: crp, none"),
+        (lambda c: c["members"]["rgb-cnn"].pop("modality"), "members.rgb-cnn.modality"),
+        (lambda c: c["split"].update(val=0.6, test=0.5), "something to train on"),
+        (lambda c: c["training"]["task_weights"].update(mood=1), "mood"),
+        (lambda c: c.update(members={}), "members"),
+        (lambda c: c.update(members=3), "not a mapping"),
+    ],
+)
+def test_a_wrong_key_or_value_is_refused_by_its_name(change, words):
+    content = raw()
+    change(content)
+    with pytest.raises(params.ParamsError, match=words):
+        params.parse(content)
+
+
+def test_values_are_frozen(settings):
+    with pytest.raises(ValueError, match="frozen"):
+        settings.seed = 3
+
+
+def test_an_unknown_member_lists_the_known_ones(settings):
+    with pytest.raises(params.ParamsError, match="gray-resnet"):
+        settings.member("vgg")
+
+
+def test_a_missing_or_broken_file_says_so(tmp_path):
+    with pytest.raises(params.ParamsError, match="project's root"):
+        params.load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("seed: [")
+    with pytest.raises(params.ParamsError, match="not valid YAML"):
+        params.load(tmp_path / "params.yaml")

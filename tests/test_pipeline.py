@@ -1,0 +1,248 @@
+"""The whole pipeline as a user runs it: real dvc, Prefect, MLflow and BentoML on a few drawn faces, in a copy of the project."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, png
+
+pytestmark = pytest.mark.slow
+SCRIPTS = Path(sys.executable).parent
+BARE = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('prefect', 'mlflow', 'bentoml', 'dvc'):
+            raise ImportError(name + ' is not installed here')
+sys.meta_path.insert(0, Absent())
+import runpy
+sys.argv = [sys.argv[1], *sys.argv[2:]]
+runpy.run_module('ferflow.stages.' + sys.argv[0], run_name='__main__')
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Project:
+    """A copy of the project with a small params.yaml, its own git and DVC, and its own ports."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        files = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        for name in files.stdout.split("\n"):
+            if name and name != "dvc.lock" and (ROOT / name).is_file():
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, root / name)
+        self.port = free_port()
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_", "FERFLOW_"))}
+        self.env = clean | {
+            "PATH": f"{SCRIPTS}:{os.environ['PATH']}",
+            "PYTHONPATH": str(root / "src"),
+            "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
+        }
+        self.change(self._small)
+        for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"]):
+            subprocess.run(["git", *command], cwd=root, check=True)
+
+    @staticmethod
+    def _small(params: dict) -> None:
+        params["dataset"] |= {"image_size": 32, "options": {"count": 240, "size": 32}}
+        params["training"] |= {"epochs": 1, "batch_size": 32}
+        member = {"backbone": "cnn", "recipe": "none", "options": {"width": 4}}
+        params["members"] = {"rgb": member | {"modality": "rgb"}, "gray": member | {"modality": "gray"}}
+
+    def change(self, edit) -> None:
+        path = self.root / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        edit(params)
+        path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def run(self, *command: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [str(SCRIPTS / command[0]), *command[1:]],
+            cwd=self.root, env=self.env, capture_output=True, text=True, timeout=500, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def repro(self) -> list[str]:
+        """Run ``dvc repro`` and return the stages that ran."""
+        lines = self.run("dvc", "repro").splitlines()
+        return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
+
+    def python(self, code: str) -> str:
+        return self.run("python", "-W", "ignore", "-c", code)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    return Project(tmp_path_factory.mktemp("project"))
+
+
+FOLLOWING = ["ensemble", "evaluate", "export", "register"]
+
+
+def test_one_command_runs_every_stage_and_the_second_time_none(project):
+    assert project.repro() == ["ingest", "validate", "split", "train@rgb", "train@gray", *FOLLOWING]
+    assert project.repro() == []
+    assert "up to date" in project.run("dvc", "status")
+    reference = pd.read_parquet(project.root / "models/release/reference.parquet")
+    assert set(reference["split"]) == {"test"}
+    assert len(reference) == 36
+    assert json.loads((project.root / "models/release/parity.json").read_text())["largest_difference"] < 1e-4
+    assert "rgb" in project.run("dvc", "metrics", "show")
+    assert "index.html" in project.run("dvc", "plots", "show")
+    printed = project.run("ferflow", "results")
+    assert "as champion" in printed
+    assert "orchestration costs a member at most" in printed
+
+
+def test_nothing_is_left_running_after_the_run(project):
+    deadline = time.monotonic() + 30
+    while (project.root / ".ferflow/companion.sock").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    time.sleep(1)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{project.port}/api/health")
+
+
+def test_prefect_remembers_a_run_of_every_stage_with_its_table(project):
+    import sqlite3
+
+    database = sqlite3.connect(project.root / ".prefect/prefect.db")
+    runs = dict(database.execute("select name, state_type from flow_run").fetchall())
+    names = ["ingest", "validate", "split", "train-rgb", "train-gray", *FOLLOWING]
+    assert {name: runs.get(name) for name in names} == dict.fromkeys(names, "COMPLETED")
+    assert {key for (key,) in database.execute("select key from artifact")} >= set(names)
+    tasks = {name.rsplit("-", 1)[0] for (name,) in database.execute("select name from task_run")}
+    assert {"run ingest", "run train", "publish table"} <= tasks
+
+
+def test_mlflow_holds_a_comparable_run_for_every_member_and_the_champion(project):
+    found = project.python(
+        "import mlflow, json\n"
+        "runs = mlflow.search_runs(experiment_names=['ferflow'])\n"
+        "children = runs[runs['tags.member'].notna()]\n"
+        "client = mlflow.MlflowClient()\n"
+        "version = client.get_model_version_by_alias('ferflow', 'champion')\n"
+        "info = mlflow.models.get_model_info('models:/ferflow@champion')\n"
+        "print(json.dumps({'members': sorted(children['tags.member']), 'lr': children['params.lr'].tolist(),\n"
+        "  'accuracy': children['metrics.test.expression.accuracy'].tolist(),\n"
+        "  'parents': children['tags.mlflow.parentRunId'].unique().tolist(), 'run': version.run_id,\n"
+        "  'tags': sorted(version.tags), 'inputs': str(info.signature.inputs), 'example': info.saved_input_example_info is not None}))"
+    )
+    facts = json.loads(found.splitlines()[-1])
+    assert facts["members"] == ["gray", "rgb"]
+    assert facts["parents"] == [facts["run"]]
+    assert len(facts["lr"]) == len([a for a in facts["accuracy"] if 0 <= a <= 1]) == 2
+    assert {"code", "data", "ferflow.release"} <= set(facts["tags"])
+    assert "uint8" in facts["inputs"]
+    assert facts["example"]
+
+
+@pytest.fixture
+def service(project) -> Iterator[str]:
+    port = free_port()
+    log = project.root / "serve.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [str(SCRIPTS / "bentoml"), "serve", "--port", str(port)],
+            cwd=project.root, env=project.env, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 90
+    try:
+        while True:
+            try:
+                if httpx.get(f"{url}/readyz").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.5)
+        yield url
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(30)
+
+
+def test_the_service_answers_with_the_champion_and_never_with_a_500(project, service, request):
+    client = httpx.Client(base_url=service, timeout=60)
+    assert client.post("/model").json()["version"] == "ferflow/1"
+    empty = client.post("/predict", files={"image": png(size=100)})
+    assert (empty.status_code, empty.json()["faces"]) == (200, [])
+    assert (empty.json()["width"], empty.json()["model_version"]) == (100, "ferflow/1")
+    bad = {
+        "no image": {"files": {"image": b"text"}},
+        "half an image": {"files": {"image": png()[:200]}},
+        "empty file": {"files": {"image": b""}},
+        "empty body": {},
+        "no field": {"files": {"picture": png()}},
+        "text field": {"data": {"image": "x"}},
+        "json": {"json": {"image": "x"}},
+    }
+    codes = {name: client.post("/predict", **parts).status_code for name, parts in bad.items()}
+    assert codes == dict.fromkeys(bad, 400)
+    assert client.post("/predict", files={"image": b"x" * 11_000_000}).status_code == 413
+    assert "/predict" in client.get("/docs.json").json()["paths"]
+    media = request.getfixturevalue("shared") / "media/two_people.jpg"
+    faces = client.post("/predict", files={"image": media.read_bytes()}).json()["faces"]
+    assert len(faces) == 2
+    assert {"box_xyxy", "detection_score", "expression", "confidence", "top3", "valence", "age", "gender", "race"} <= set(
+        faces[0]
+    )
+    assert len(faces[0]["probabilities"]["expression"]) == 8
+
+
+def test_a_changed_learning_rate_retrains_that_member_alone_and_the_outcome_is_a_challenger(project):
+    project.change(lambda params: params["members"]["gray"].update(lr=0.001))
+    assert project.repro() == ["train@gray", *FOLLOWING]
+    registration = json.loads((project.root / "reports/registration.json").read_text())
+    assert (registration["version"], registration["alias"]) == (2, "challenger")
+
+
+def test_registering_twice_makes_no_second_version(project):
+    project.run("python", "-m", "ferflow.stages.register")
+    registration = json.loads((project.root / "reports/registration.json").read_text())
+    assert (registration["version"], registration["created"]) == (2, False)
+
+
+def test_a_new_member_is_all_that_is_trained_and_a_bare_machine_can_train_it(project):
+    project.change(lambda params: params["members"].update(small={**params["members"]["gray"], "options": {"width": 2}}))
+    stale = {stage for stage in json.loads(project.run("dvc", "status", "--json")) if stage.startswith("train")}
+    assert stale == {"train@small"}
+    project.run("python", "-c", BARE, "train", "small")
+    assert (project.root / "models/members/small/weights.pt").exists()
+    assert pd.read_parquet(project.root / "models/members/small/predictions.parquet")["split"].value_counts().to_dict() == {
+        "test": 36,
+        "val": 36,
+    }
+
+
+def test_bad_data_stops_the_pipeline_with_a_list_and_an_unreachable_server_does_not(project):
+    project.env["PREFECT_API_URL"] = "http://prefect.invalid/api"
+    project.change(lambda params: params["validate"].update(min_rows=10_000))
+    output = project.run("dvc", "repro", "validate", code=255)
+    assert "the data breaks 1 expectations" in output
+    assert "enough rows: 240 rows" in output
+    project.change(lambda params: params["validate"].update(min_rows=50))
+    output = project.run("dvc", "repro", "validate")
+    assert "no Prefect server answers" in output

@@ -104,7 +104,7 @@ def test_one_command_runs_every_stage_and_the_second_time_none(project):
     assert "up to date" in project.run("dvc", "status")
     reference = pd.read_parquet(project.root / "models/release/reference.parquet")
     assert set(reference["split"]) == {"test"}
-    assert len(reference) == 36
+    assert len(reference) == 32  # 4 of the 30 faces of each class
     assert json.loads((project.root / "models/release/parity.json").read_text())["largest_difference"] < 1e-4
     assert "rgb" in project.run("dvc", "metrics", "show")
     assert "index.html" in project.run("dvc", "plots", "show")
@@ -146,7 +146,8 @@ def test_mlflow_holds_a_comparable_run_for_every_member_and_the_champion(project
         "print(json.dumps({'members': sorted(children['tags.member']), 'lr': children['params.lr'].tolist(),\n"
         "  'accuracy': children['metrics.test.expression.accuracy'].tolist(),\n"
         "  'parents': children['tags.mlflow.parentRunId'].unique().tolist(), 'run': version.run_id,\n"
-        "  'tags': sorted(version.tags), 'inputs': str(info.signature.inputs), 'example': info.saved_input_example_info is not None}))"
+        "  'tags': sorted(version.tags), 'inputs': str(info.signature.inputs),\n"
+        "  'example': info.saved_input_example_info is not None}))"
     )
     facts = json.loads(found.splitlines()[-1])
     assert facts["members"] == ["gray", "rgb"]
@@ -232,8 +233,8 @@ def test_a_new_member_is_all_that_is_trained_and_a_bare_machine_can_train_it(pro
     project.run("python", "-c", BARE, "train", "small")
     assert (project.root / "models/members/small/weights.pt").exists()
     assert pd.read_parquet(project.root / "models/members/small/predictions.parquet")["split"].value_counts().to_dict() == {
-        "test": 36,
-        "val": 36,
+        "test": 32,
+        "val": 40,
     }
 
 

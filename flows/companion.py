@@ -45,23 +45,28 @@ def api_url() -> str:
     return os.environ.get("PREFECT_API_URL", DEFAULT_API)
 
 
-def server_answers(timeout: float = 1.0) -> bool:
-    """Whether a Prefect server answers at ``api_url``."""
+def answers(address: str, timeout: float = 1.0) -> bool:
+    """Whether a server answers at an address with 200."""
     try:
-        with urlopen(f"{api_url()}/health", timeout=timeout) as reply:
+        with urlopen(address, timeout=timeout) as reply:
             return bool(reply.status == 200)
     except (URLError, OSError, ValueError):
         return False
 
 
+def server_answers() -> bool:
+    """Whether a Prefect server answers at ``api_url``."""
+    return answers(f"{api_url()}/health")
+
+
 def wait_for_server(seconds: float) -> bool:
     """Wait until the server answers; False when it did not within ``seconds``. A run waits in vain only once."""
     deadline = time.monotonic() + (0 if _WAITED_IN_VAIN.exists() else seconds)
-    while not (answers := server_answers()) and time.monotonic() < deadline:
+    while not (up := server_answers()) and time.monotonic() < deadline:
         time.sleep(0.3)
-    if not answers:
+    if not up:
         _WAITED_IN_VAIN.touch()
-    return answers
+    return up
 
 
 @contextmanager

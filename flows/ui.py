@@ -7,7 +7,7 @@ import time
 import webbrowser
 from pathlib import Path
 
-from flows.companion import STATE, api_url, prefect_server, wait_for_server
+from flows.companion import STATE, answers, api_url, prefect_server
 
 MLFLOW_PORT = 5000
 
@@ -18,14 +18,17 @@ def main() -> None:
     log = STATE / "ui.log"
     with prefect_server(log), log.open("ab") as output:
         mlflow = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(MLFLOW_PORT)],
+            [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(MLFLOW_PORT), "--workers", "1"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
         )
         try:
-            wait_for_server(60)
             pages = [f"http://127.0.0.1:{MLFLOW_PORT}", api_url().removesuffix("/api")]
+            print("starting, which takes up to a minute", flush=True)
+            for address in (f"{pages[0]}/health", f"{api_url()}/health"):
+                if not _wait_until_answers(address, 120):
+                    sys.exit(f"nothing answers at {address}; see {log}")
             print(f"MLflow:  {pages[0]}\nPrefect: {pages[1]}\nCtrl-C stops both; their output is in {Path(log)}", flush=True)
             if os.environ.get("DISPLAY"):
                 for page in pages:
@@ -38,6 +41,13 @@ def main() -> None:
         finally:
             mlflow.terminate()
             mlflow.wait(15)
+
+
+def _wait_until_answers(address: str, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (up := answers(address)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return up
 
 
 if __name__ == "__main__":

@@ -27,3 +27,17 @@ def confusion_matrix(pairs: pd.DataFrame, classes: tuple[str, ...], title: str, 
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def gallery(faces: np.ndarray, captions: list[str], right: list[bool], title: str, path: Path, columns: int = 8) -> None:
+    """Draw faces (N x S x S x 3, uint8) in rows, each with its caption: green where the answer is right, else red."""
+    rows = -(-len(faces) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.35 * columns, 1.55 * rows + 0.4), layout="constrained", squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, face, caption, good in zip(axes.flat, faces, captions, right, strict=False):
+        axis.imshow(face)
+        axis.set_title(caption, fontsize=8, color="darkgreen" if good else "crimson", pad=3)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

@@ -5,10 +5,10 @@ from typing import Any
 import pandas as pd
 
 from ferflow import params
-from ferflow.card import Card
+from ferflow.card import Card, task_columns
 from ferflow.evaluation import ablation_row, confusion, evaluate
-from ferflow.faces import load_labels
-from ferflow.plots import confusion_matrix
+from ferflow.faces import load_faces, load_labels
+from ferflow.plots import confusion_matrix, gallery
 from ferflow.stages import (
     ABLATION,
     ENSEMBLE,
@@ -47,6 +47,7 @@ def run() -> Summary:
         rows.append(ablation_row(name, member, parameters, metrics[name]["test"]))
         leak_free_rows.append(ablation_row(name, member, parameters, metrics[name]["test_leak_free"]))
         _write_confusions(predictions, labels, card, name)
+    _draw_gallery(labels, card, settings.seed)
     write_json(metrics, METRICS)
     table = pd.DataFrame(rows)
     table.to_csv(ABLATION, index=False)
@@ -76,6 +77,22 @@ def _write_confusions(predictions: pd.DataFrame, labels: pd.DataFrame, card: Car
             pairs = confusion(test, task_labels(labels.loc[test["id"]], task), task, classes)
             pairs.to_csv(folder / f"confusion_{task}.csv", index=False)
             confusion_matrix(pairs, classes, f"{name}: {task}, test", folder / f"confusion_{task}.png")
+
+
+def _draw_gallery(labels: pd.DataFrame, card: Card, seed: int) -> None:
+    """Thirty-two test faces, drawn by lot from all, with the ensemble's answer."""
+    if "expression" not in card.tasks:
+        return
+    predictions = pd.read_parquet(ENSEMBLE / "predictions.parquet").set_index("id")
+    chosen = labels[(labels["split"] == "test") & labels["expression"].notna()]
+    chosen = chosen.sample(min(32, len(chosen)), random_state=seed)
+    faces = load_faces(MANIFEST, chosen, ("test",), card.input_size, "rgb", {})["test"]
+    table = predictions.loc[faces.ids]
+    columns = task_columns("expression", card.tasks["expression"])
+    guess = [card.tasks["expression"][number] for number in table[columns].to_numpy().argmax(axis=1)]
+    right = [name == truth for name, truth in zip(guess, chosen.loc[faces.ids, "expression"], strict=True)]
+    captions = [f"{name} {100 * sure:.0f} %" for name, sure in zip(guess, table["confidence"], strict=True)]
+    gallery(faces.pixels, captions, right, f"{card.dataset}: test faces and the ensemble's answer", EVALUATION / "gallery.png")
 
 
 def _write_markdown(table: pd.DataFrame, leak_free: pd.DataFrame, leaks: bool) -> None:

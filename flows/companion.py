@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -101,7 +102,8 @@ def prefect_server(log: Path) -> Iterator[subprocess.Popen[bytes] | None]:
 
 def ensure() -> None:
     """Start a companion for the run this process belongs to, unless one is there; returns at once."""
-    if SOCKET.exists() and _connect() is not None:
+    if (client := _connect()) is not None:
+        client.close()
         return
     STATE.mkdir(exist_ok=True)
     with (STATE / "companion.log").open("ab") as log:
@@ -137,12 +139,16 @@ def _connect() -> socket.socket | None:
 def start_stage(stage: str, arguments: list[str], result: Path) -> "Job":
     """Start a stage in the companion's warm interpreter, or in a new one; its output goes to ours."""
     result.unlink(missing_ok=True)
+    return start_module(f"ferflow.stages.{stage}", arguments, {"FERFLOW_RESULT": str(result)})
+
+
+def start_module(module: str, arguments: list[str], environment: dict[str, str]) -> "Job":
+    """Start ``python -m module`` in the companion, or in a new interpreter."""
     if (client := _connect()) is not None:
-        request = json.dumps({"stage": stage, "arguments": arguments, "result": str(result), "cwd": str(Path.cwd())})
-        socket.send_fds(client, [request.encode()], [1, 2])
+        request = {"module": module, "arguments": arguments, "environment": environment, "cwd": str(Path.cwd())}
+        socket.send_fds(client, [json.dumps(request).encode()], [1, 2])
         return Job(client, None)
-    command = [sys.executable, "-m", f"ferflow.stages.{stage}", *arguments]
-    return Job(None, subprocess.Popen(command, env={**os.environ, "FERFLOW_RESULT": str(result)}))
+    return Job(None, subprocess.Popen([sys.executable, "-m", module, *arguments], env={**os.environ, **environment}))
 
 
 class Job:
@@ -182,7 +188,7 @@ def main() -> None:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(SOCKET))
         listener.listen(64)
-        listener.settimeout(0.5)
+        listener.settimeout(0.1)
         try:
             _serve(listener, accompanied)
         finally:
@@ -205,6 +211,8 @@ def _serve(listener: socket.socket, accompanied: psutil.Process) -> None:
 
 def _reap(children: dict[int, socket.socket]) -> None:
     for child in list(children):
+        if _is_gone(children[child]):  # whoever asked has ended (Ctrl-C, say): so does what it asked for
+            os.kill(child, signal.SIGTERM)
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             with suppress(OSError):
@@ -212,7 +220,17 @@ def _reap(children: dict[int, socket.socket]) -> None:
             children.pop(child).close()
 
 
-def _fork(request: dict[str, object], descriptors: list[int], listener: socket.socket) -> int:
+def _is_gone(client: socket.socket) -> bool:
+    """Whether the other side has closed; it never sends a second message."""
+    try:
+        return not client.recv(1, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _fork(request: dict[str, Any], descriptors: list[int], listener: socket.socket) -> int:
     child = os.fork()
     if child:
         return child
@@ -221,11 +239,10 @@ def _fork(request: dict[str, object], descriptors: list[int], listener: socket.s
         listener.close()
         for target, descriptor in zip((1, 2), descriptors, strict=True):
             os.dup2(descriptor, target)
-        os.chdir(str(request["cwd"]))
-        os.environ["FERFLOW_RESULT"] = str(request["result"])
-        module = f"ferflow.stages.{request['stage']}"
-        sys.argv = [module.rpartition(".")[2], *request["arguments"]]  # type: ignore[misc]
-        runpy.run_module(module, run_name="__main__", alter_sys=False)
+        os.chdir(request["cwd"])
+        os.environ.update(request["environment"])
+        sys.argv = [request["module"].rpartition(".")[2], *request["arguments"]]
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=False)
         code = 0
     except SystemExit as stop:
         code = _exit_code(stop)

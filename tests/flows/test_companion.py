@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from conftest import ROOT
 
@@ -46,6 +47,11 @@ def test_stages_run_in_the_companion_which_ends_with_the_run(project, accompanie
     assert "split: params.yaml is not here" in capfd.readouterr().err
     assert companion.start_stage("no_such_stage", [], result).wait() == 1
     assert "No module named" in capfd.readouterr().err
+    (project / "endless.py").write_text("import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(300)")
+    asked = companion.start_module("endless", [], {})
+    wait_until(lambda: (project / "pid").exists() and (project / "pid").read_text())
+    asked._client.close()  # as when Ctrl-C ends the stage's command
+    wait_until(lambda: not psutil.pid_exists(int((project / "pid").read_text())))
     accompanied.kill()
     accompanied.wait()
     wait_until(lambda: not companion.SOCKET.exists())

@@ -1,6 +1,10 @@
 # Every target sets up what is missing. PYTHON chooses the interpreter: make repro PYTHON=python3.11
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/.venv
+unexport CONDA_PREFIX PYTHONHOME
+export BENTOML_DO_NOT_TRACK := True
+export MLFLOW_DISABLE_TELEMETRY := true
 SETUP := .venv/.ready
 
 .PHONY: help setup repro test check serve ui lock clean
@@ -14,8 +18,8 @@ $(SETUP): requirements/lock.txt requirements/bootstrap.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "ferflow needs Python 3.11; say where it is: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 	python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
-	uv pip sync --quiet --require-hashes requirements/lock.txt
-	uv pip install --quiet --no-deps --no-build-isolation -e .
+	uv pip sync --python .venv/bin/python --quiet --require-hashes requirements/lock.txt
+	uv pip install --python .venv/bin/python --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 repro: setup ## run the whole pipeline (dvc repro) and print what came out

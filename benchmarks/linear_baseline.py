@@ -14,8 +14,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ferflow import params
-from ferflow.faces import load_faces, load_labels, tasks_of
+from ferflow.faces import load_faces, tasks_of
 from ferflow.stages import MANIFEST, SPLITS
+from ferflow.tables import load_labels
 
 
 def main() -> None:

@@ -1,13 +1,14 @@
 """The companion of a run: one process that lives as long as ``dvc repro`` does.
 
-It starts a Prefect server where none answers, and keeps an interpreter in which the slow libraries
-(torch, timm, albumentations: 10 to 20 s) are loaded once, from which each stage is forked. It ends,
-with the server it started, when the run that it accompanies has ended. Stages ask for it and never need it:
-without it a stage starts an interpreter of its own and the flow runs without being recorded.
+It starts a Prefect server where none answers, and forks every stage from its own interpreter, in which the
+slow libraries (torch, timm, albumentations: 10 to 20 s) are loaded once, when the first stage that computes
+with them asks. It ends, with the server it started, when the run that it accompanies has ended. Stages ask for
+it and never need it: without it a stage starts an interpreter of its own and the flow runs without being recorded.
 
     python -m flows.companion PID     accompany the process PID (stages do this by themselves)
 """
 
+import gc
 import json
 import os
 import runpy
@@ -22,7 +23,7 @@ from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -33,6 +34,7 @@ STATE = Path(".ferflow")
 SOCKET = STATE / "companion.sock"
 _WAITED_IN_VAIN = STATE / "no-prefect-server"
 DEFAULT_API = "http://127.0.0.1:4200/api"
+_USE_TORCH = ("train", "export")
 _PRELOAD = ("pandas", "pyarrow.parquet", "cv2", "torch", "torch._dynamo", "albumentations", "timm", "scipy.optimize")
 _SERVER_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # its telemetry blocks without a network
@@ -100,20 +102,30 @@ def prefect_server(log: Path) -> Iterator[subprocess.Popen[bytes] | None]:
             os.killpg(server.pid, signal.SIGKILL)
 
 
-def ensure() -> None:
-    """Start a companion for the run this process belongs to, unless one is there; returns at once."""
-    if (client := _connect()) is not None:
-        client.close()
-        return
+def ensure(seconds: float = 20) -> bool:
+    """Start a companion for the run this process belongs to, unless one is there; whether it listens in time."""
+    if _listens():
+        return True
     STATE.mkdir(exist_ok=True)
     with (STATE / "companion.log").open("ab") as log:
-        subprocess.Popen(
+        companion = subprocess.Popen(
             [sys.executable, "-m", "flows.companion", str(_run_to_accompany())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+    deadline = time.monotonic() + seconds
+    while not (up := _listens()) and companion.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return up or _listens()  # it may have ended because another one was there before it
+
+
+def _listens() -> bool:
+    if (client := _connect()) is None:
+        return False
+    client.close()
+    return True
 
 
 def _run_to_accompany() -> int:
@@ -139,14 +151,22 @@ def _connect() -> socket.socket | None:
 def start_stage(stage: str, arguments: list[str], result: Path) -> "Job":
     """Start a stage in the companion's warm interpreter, or in a new one; its output goes to ours."""
     result.unlink(missing_ok=True)
-    return start_module(f"ferflow.stages.{stage}", arguments, {"FERFLOW_RESULT": str(result)})
+    return start_module(f"ferflow.stages.{stage}", arguments, {"FERFLOW_RESULT": str(result)}, stage in _USE_TORCH)
 
 
-def start_module(module: str, arguments: list[str], environment: dict[str, str]) -> "Job":
-    """Start ``python -m module`` in the companion, or in a new interpreter."""
+def start_module(module: str, arguments: list[str], environment: dict[str, str], preload: bool = False) -> "Job":
+    """Start ``python -m module`` in the companion, after the slow libraries where asked, or in a new interpreter."""
     if (client := _connect()) is not None:
-        request = {"module": module, "arguments": arguments, "environment": environment, "cwd": str(Path.cwd())}
-        socket.send_fds(client, [json.dumps(request).encode()], [1, 2])
+        request: dict[str, Any] = {
+            "module": module,
+            "arguments": arguments,
+            "environment": {**os.environ, **environment},
+            "preload": preload,
+        }
+        request["cwd"] = str(Path.cwd())
+        message = json.dumps(request).encode() + b"\n"
+        sent = socket.send_fds(client, [message], [1, 2])
+        client.sendall(message[sent:])
         return Job(client, None)
     return Job(None, subprocess.Popen([sys.executable, "-m", module, *arguments], env={**os.environ, **environment}))
 
@@ -171,42 +191,76 @@ class Job:
 def main() -> None:
     """Accompany the process whose id is the first argument."""
     accompanied = psutil.Process(int(sys.argv[1]))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the server it started is stopped, too
     STATE.mkdir(exist_ok=True)
     lock = (STATE / "companion.lock").open("w")
-    try:
-        flock(lock, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
+    if not _take(lock):
         return  # another companion is already there
     SOCKET.unlink(missing_ok=True)
     _WAITED_IN_VAIN.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(SOCKET))
+    listener.listen(64)
+    listener.settimeout(0.1)
     with prefect_server(STATE / "prefect-server.log"):
-        started = time.perf_counter()
-        for module in _PRELOAD:
-            with suppress(ImportError):
-                import_module(module)
-        (STATE / "preload_s").write_text(f"{time.perf_counter() - started:.1f}")
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(SOCKET))
-        listener.listen(64)
-        listener.settimeout(0.1)
         try:
             _serve(listener, accompanied)
         finally:
             SOCKET.unlink(missing_ok=True)
 
 
+def _take(lock: IO[str]) -> bool:
+    """Take the lock, waiting for a companion that is about to end; False when one is there that listens."""
+    while not _listens():
+        with suppress(BlockingIOError):
+            flock(lock, LOCK_EX | LOCK_NB)
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _preload() -> None:
+    """Load the slow libraries; collecting garbage meanwhile, or from what they leave in a child, would only cost time."""
+    gc.disable()
+    for module in _PRELOAD:
+        with suppress(ImportError):
+            import_module(module)
+    gc.freeze()
+    gc.enable()
+
+
 def _serve(listener: socket.socket, accompanied: psutil.Process) -> None:
     """Fork a child for every request until the accompanied process and the last child have ended."""
     children: dict[int, socket.socket] = {}
-    while children or (accompanied.is_running() and accompanied.status() != psutil.STATUS_ZOMBIE):
-        with suppress(TimeoutError):
-            client, _ = listener.accept()
-            message, descriptors, _, _ = socket.recv_fds(client, 65536, 2)
-            if message:
-                children[_fork(json.loads(message), descriptors, listener)] = client
-            for descriptor in descriptors:
-                os.close(descriptor)
-        _reap(children)
+    preloaded = False
+    try:
+        while children or (accompanied.is_running() and accompanied.status() != psutil.STATUS_ZOMBIE):
+            with suppress(TimeoutError):
+                client, _ = listener.accept()
+                if (received := _receive(client)) is not None:
+                    request, descriptors = received
+                    if request["preload"] and not preloaded:
+                        os.write(descriptors[0], b"loading libraries, once for the whole run\n")
+                        _preload()
+                        preloaded = True
+                    children[_fork(request, descriptors, listener)] = client
+                    for descriptor in descriptors:
+                        os.close(descriptor)
+            _reap(children)
+    finally:
+        for child in children:  # none is left unless this process is told to end
+            os.kill(child, signal.SIGTERM)
+
+
+def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """What is asked for and the two descriptors for its output; None when the client only looked whether one listens."""
+    message, descriptors, _, _ = socket.recv_fds(client, 65536, 2)
+    while message and not message.endswith(b"\n"):
+        more = client.recv(65536)
+        if not more:
+            break
+        message += more
+    return (json.loads(message), list(descriptors)) if message.endswith(b"\n") else None
 
 
 def _reap(children: dict[int, socket.socket]) -> None:
@@ -240,6 +294,8 @@ def _fork(request: dict[str, Any], descriptors: list[int], listener: socket.sock
         for target, descriptor in zip((1, 2), descriptors, strict=True):
             os.dup2(descriptor, target)
         os.chdir(request["cwd"])
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.environ.clear()
         os.environ.update(request["environment"])
         sys.argv = [request["module"].rpartition(".")[2], *request["arguments"]]
         runpy.run_module(request["module"], run_name="__main__", alter_sys=False)

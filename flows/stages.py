@@ -18,7 +18,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from ferflow.stages import read_json
+from ferflow.stages import HOPELESS, read_json
 
 RETRIES = {"ingest": 2, "register": 2}  # these reach outside: a source, a tracking server
 _RETRY_DELAYS_S = [5, 20]
@@ -67,7 +67,13 @@ def stage_flow(stage: str, arguments: list[str], attempts: _Attempts) -> Flow[[]
     """The flow called ``stage``, with the tasks ``run STAGE`` and ``publish table``."""
     run_name = "-".join([stage, *arguments])
 
-    @task(name=f"run {stage}", retries=RETRIES.get(stage, 0), retry_delay_seconds=_RETRY_DELAYS_S, cache_policy=NO_CACHE)
+    @task(
+        name=f"run {stage}",
+        retries=RETRIES.get(stage, 0),
+        retry_delay_seconds=_RETRY_DELAYS_S,
+        retry_condition_fn=lambda *_: attempts.code != HOPELESS,
+        cache_policy=NO_CACHE,
+    )
     def run_stage() -> dict[str, Any]:
         return attempts.run()
 

@@ -15,6 +15,8 @@ MLFLOW_PORT = 5000
 def main() -> None:
     """Start both servers, say where they are, and stop them at the end."""
     STATE.mkdir(exist_ok=True)
+    if answers(f"http://127.0.0.1:{MLFLOW_PORT}/health"):
+        sys.exit(f"something answers on port {MLFLOW_PORT} already: another make ui, or mlflow ui; stop it first")
     log = STATE / "ui.log"
     with prefect_server(log), log.open("ab") as output:
         mlflow = subprocess.Popen(

@@ -49,7 +49,7 @@ def network():
 def release(network, tmp_path_factory) -> Path:
     """That ensemble as an ONNX file."""
     card = Card(name="t", members={"a": "cnn"}, input_size=40, modality="rgb", tasks=TASKS, dataset="d", parameters=1)
-    return get("exporters", "onnx")(network, card, tmp_path_factory.mktemp("release"))
+    return get("exporters", "onnx").write(network, card, tmp_path_factory.mktemp("release"))
 
 
 @pytest.fixture

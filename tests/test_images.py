@@ -1,9 +1,12 @@
+from io import BytesIO
+
 import cv2
 import numpy as np
 import pytest
 from conftest import png
+from PIL import Image
 
-from ferflow.images import ImageError, decode, encode_png, image_size, image_statistics, resize
+from ferflow.images import ImageError, decode, encode_png, image_size, image_statistics, resize, to_gray
 
 
 def test_png_round_trip_keeps_every_pixel_and_the_order_of_colours():
@@ -14,8 +17,20 @@ def test_png_round_trip_keeps_every_pixel_and_the_order_of_colours():
 
 
 def test_grey_has_one_channel():
-    assert decode(png(channels=1), gray=True).shape == (48, 48, 1)
+    assert to_gray(decode(png(channels=1))).shape == (48, 48, 1)
     assert decode(png(channels=1)).shape == (48, 48, 3)
+
+
+def test_a_photograph_is_turned_as_its_exif_says():
+    upright = np.zeros((8, 16, 3), np.uint8)
+    upright[:, :8] = 255
+    file = BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to see it upright
+    Image.fromarray(upright).save(file, "JPEG", quality=100, exif=exif.tobytes())
+    found = decode(file.getvalue())
+    assert found.shape == (16, 8, 3)
+    assert found[:6].mean() > 250 > 5 > found[10:].mean()
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", png()[:60]])
@@ -28,10 +43,13 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(ImageError, match="48 x 48"):
         decode(png(), max_pixels=100)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ImageError, match="too large"):
+        decode(png())
 
 
 def test_resize_keeps_a_face_of_the_right_size_and_the_channel_axis():
-    face = decode(png(), gray=True)
+    face = to_gray(decode(png()))
     assert resize(face, 48) is face
     assert resize(face, 32).shape == (32, 32, 1)
 

@@ -5,31 +5,45 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from conftest import TASKS
+from conftest import ROOT, TASKS
 
 from ferflow.detectors import Detection
 from ferflow.inference import ModelError, Predictor, choose_detector, crop_face
-from ferflow.stages.export import compare
+from ferflow.registry import get
+from ferflow.stages import StageError
+from ferflow.stages.export import _demand, compare, in_pytorch
 
 
 def test_the_export_answers_as_pytorch_does_for_any_batch(network, release):
     faces = np.random.default_rng(0).integers(0, 255, (33, 40, 40, 3), dtype=np.uint8)
-    parity = compare(network, release, faces)
-    assert parity["faces"] == 33
-    assert parity["largest_difference"] < 1e-4
-    assert parity["same_class"] == 1
+    found = list(Predictor(release).predict_faces(faces).values())
+    assert compare(in_pytorch(network, faces), found) == {"largest_difference": pytest.approx(0, abs=1e-4), "same_class": 1}
     assert Predictor(release).predict_faces(faces[:1])["expression"].shape == (1, 8)
 
 
 def test_the_card_travels_inside_the_file(release):
     card = Predictor(release.read_bytes()).card
     assert card.tasks == TASKS
-    assert card.output_columns()[-4:] == ["valence", "arousal", "p_gender_male", "p_gender_female"]
+
+
+def test_the_file_does_not_say_where_it_was_made_and_the_same_network_gives_the_same_bytes(network, release, tmp_path):
+    data = release.read_bytes()
+    for words in (b"site-packages", b"stack_trace", str(ROOT).encode()):
+        assert words not in data
+    assert get("exporters", "onnx").write(network, Predictor(release).card, tmp_path).read_bytes() == data
+
+
+def test_a_difference_that_is_no_number_is_found():
+    nothing = [np.full((2, 3), np.nan)]
+    assert np.isnan(compare([np.zeros((2, 3))], nothing)["largest_difference"])
+    sides = {"from_pytorch": compare([np.zeros((2, 3))], nothing), "from_evaluation": compare(nothing, nothing)}
+    with pytest.raises(StageError, match="onnx: the largest difference from pytorch is nan"):
+        _demand({"onnx": sides}, 1e-4)
 
 
 def test_a_prediction_says_everything_the_model_knows_and_none_for_the_rest(release):
     picture = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
-    (face,) = Predictor(release.parent).predict(picture, choose_detector("none", release))
+    (face,) = Predictor(release.parent).predict(picture, choose_detector("none", {}))
     assert face.box_xyxy == (0, 0, 120, 90)
     assert face.expression == face.top3[0][0]
     assert face.confidence == max(face.probabilities["expression"].values()) == face.top3[0][1]
@@ -78,9 +92,9 @@ def test_a_crop_is_square_around_the_face_and_repeats_pixels_beyond_the_edge():
 def test_auto_takes_yunet_only_where_its_file_is(tmp_path, shared):
     picture = cv2.cvtColor(cv2.imread(str(shared / "media/two_people.jpg")), cv2.COLOR_BGR2RGB)
     yunet = shared / "models/face_detection_yunet_2023mar.onnx"
-    assert len(choose_detector("auto", yunet)(picture)) == 2
-    haar = choose_detector("auto", tmp_path / "none.onnx")(picture)
-    assert [d.score for d in haar] == [d.score for d in choose_detector("haar", yunet)(picture)]
+    assert len(choose_detector("auto", {"yunet": yunet})(picture)) == 2
+    haar = choose_detector("auto", {"yunet": tmp_path / "none.onnx"})(picture)
+    assert [d.score for d in haar] == [d.score for d in choose_detector("haar", {})(picture)]
 
 
 def test_inference_imports_no_training_library():

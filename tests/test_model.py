@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from ferflow.images import to_gray
 from ferflow.model import EnsembleNetwork, Preprocessing, build
 
 TASKS = {"expression": ("happy", "sad", "fear"), "affect": ("valence", "arousal")}
@@ -13,7 +14,9 @@ def test_preprocessing_makes_grey_as_opencv_does_and_scales():
     found = Preprocessing(gray=True, image_size=12)(torch.from_numpy(faces))
     expected = np.stack([cv2.cvtColor(face, cv2.COLOR_RGB2GRAY) for face in faces]) / 255
     assert found.shape == (2, 1, 12, 12)
-    assert found[:, 0].numpy() * 0.25 + 0.5 == pytest.approx(expected, abs=0.003)  # OpenCV rounds to whole levels
+    assert found[:, 0].numpy() * 0.25 + 0.5 == pytest.approx(expected, abs=1e-6)  # whole levels, as OpenCV's
+    already = Preprocessing(gray=True, image_size=12)(torch.from_numpy(np.stack([to_gray(face) for face in faces])))
+    assert torch.equal(found, already), "training sees grey faces, a service sends coloured ones"
     assert Preprocessing(gray=False, image_size=24)(torch.from_numpy(faces)).shape == (2, 3, 24, 24)
 
 

@@ -27,6 +27,10 @@ def test_a_member_takes_from_training_what_it_leaves_out_and_keeps_its_own():
         (lambda c: c["members"]["rgb-cnn"].update(backbone="resnet18"), "variant: NAME"),
         (lambda c: c["members"]["rgb-cnn"].update(recipe="magic"), "known: crp, none"),
         (lambda c: c["members"]["rgb-cnn"].pop("modality"), "members.rgb-cnn.modality"),
+        (lambda c: c["dataset"].update(source="imagenet"), "known: fer2013, synthetic"),
+        (lambda c: c["serve"].update(detector="magic"), "known: haar, none, yunet"),
+        (lambda c: c["export"].update(formats=["magic"]), "known: onnx"),
+        (lambda c: c["training"].update(heads={"age": "magic"}), "known: affect, classification"),
         (lambda c: c["split"].update(val=0.6, test=0.5), "something to train on"),
         (lambda c: c["training"]["task_weights"].update(mood=1), "mood"),
         (lambda c: c.update(members={}), "members"),
@@ -56,3 +60,13 @@ def test_a_missing_or_broken_file_says_so(tmp_path):
     (tmp_path / "params.yaml").write_text("seed: [")
     with pytest.raises(params.ParamsError, match="not valid YAML"):
         params.load(tmp_path / "params.yaml")
+
+
+def test_a_member_merges_mappings_and_learns_only_what_has_a_weight():
+    content = raw()
+    content["members"]["gray-cnn"]["task_weights"] = {"age": 0, "expression": 2.0}
+    member = params.parse(content).members["gray-cnn"]
+    assert member.task_weights == {**content["training"]["task_weights"], "age": 0, "expression": 2.0}
+    tasks = {"expression": ("happy", "sad"), "age": ("0-9", "10-19")}
+    assert member.learns(tasks) == {"expression": ("happy", "sad")}
+    assert member.head("affect") == "affect"

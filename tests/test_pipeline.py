@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import httpx
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -109,12 +112,17 @@ def test_one_command_runs_every_stage_and_the_second_time_none(project):
     reference = pd.read_parquet(project.root / "models/release/reference.parquet")
     assert set(reference["split"]) == {"test"}
     assert len(reference) == 32  # 4 of the 30 faces of each class
-    assert json.loads((project.root / "models/release/parity.json").read_text())["largest_difference"] < 1e-4
+    assert max(side["largest_difference"] for side in _parity(project)) < 1e-4
     assert "rgb" in project.run("dvc", "metrics", "show")
     assert "index.html" in project.run("dvc", "plots", "show")
     printed = project.run("ferflow", "results")
     assert "as champion" in printed
-    assert "orchestration costs a member at most" in printed
+    assert "orchestration costs" in printed
+
+
+def _parity(project) -> list[dict]:
+    parity = json.loads((project.root / "models/release/parity.json").read_text())["onnx"]
+    return [parity["from_pytorch"], parity["from_evaluation"]]
 
 
 def test_nothing_is_left_running_after_the_run(project):
@@ -196,6 +204,10 @@ def service(project) -> Iterator[str]:
 def test_the_service_answers_with_the_champion_and_never_with_a_500(project, service, request):
     client = httpx.Client(base_url=service, timeout=60)
     assert client.post("/model").json()["version"] == "ferflow/1"
+    assert client.get("/model").json()["card"]["name"] == "release"
+    assert client.post("/model", files={"image": b"junk"}).status_code == 200
+    thin = [cv2.imencode(".png", np.zeros(shape, np.uint8))[1].tobytes() for shape in ((1, 2000, 3), (10_000, 3, 3))]
+    assert [client.post("/predict", files={"image": data}).status_code for data in thin] == [200, 200]
     empty = client.post("/predict", files={"image": png(size=100)})
     assert (empty.status_code, empty.json()["faces"]) == (200, [])
     assert (empty.json()["width"], empty.json()["model_version"]) == (100, "ferflow/1")
@@ -206,6 +218,7 @@ def test_the_service_answers_with_the_champion_and_never_with_a_500(project, ser
         "empty body": {},
         "no field": {"files": {"picture": png()}},
         "text field": {"data": {"image": "x"}},
+        "an address beside the file": {"files": {"image": png()}, "data": {"image": "http://127.0.0.1:9/x.png"}},
         "json": {"json": {"image": "x"}},
     }
     codes = {name: client.post("/predict", **parts).status_code for name, parts in bad.items()}
@@ -213,8 +226,10 @@ def test_the_service_answers_with_the_champion_and_never_with_a_500(project, ser
     assert client.post("/predict", files={"image": b"x" * 11_000_000}).status_code == 413
     assert "/predict" in client.get("/docs.json").json()["paths"]
     media = request.getfixturevalue("shared") / "media/two_people.jpg"
-    faces = client.post("/predict", files={"image": media.read_bytes()}).json()["faces"]
-    assert len(faces) == 2
+    with ThreadPoolExecutor(4) as pool:  # threads of the service share its detector
+        replies = list(pool.map(lambda _: client.post("/predict", files={"image": media.read_bytes()}), range(12)))
+    assert [len(reply.json()["faces"]) for reply in replies] == [2] * 12
+    faces = replies[0].json()["faces"]
     assert {"box_xyxy", "detection_score", "expression", "confidence", "top3", "valence", "age", "gender", "race"} <= set(
         faces[0]
     )
@@ -234,6 +249,17 @@ def test_registering_twice_makes_no_second_version(project):
     assert (registration["version"], registration["created"]) == (2, False)
 
 
+def test_a_removed_member_leaves_nothing_behind_and_the_others_are_not_trained_again(project):
+    before = yaml.safe_load((project.root / "params.yaml").read_text())
+    project.change(lambda params: params["members"].pop("rgb"))
+    assert project.repro() == FOLLOWING
+    assert [path.name for path in (project.root / "models/members").iterdir()] == ["gray"]
+    assert "up to date" in project.run("dvc", "status")
+    project.change(lambda params: params.update(before))
+    project.run("dvc", "checkout", "models/members/rgb")
+    assert (project.root / "models/members/rgb/weights.pt").exists()
+
+
 def test_a_new_member_is_all_that_is_trained_and_a_bare_machine_can_train_it(project):
     project.change(lambda params: params["members"].update(small={**params["members"]["gray"], "options": {"width": 2}}))
     stale = {stage for stage in json.loads(first_json(project.run("dvc", "status", "--json"))) if stage.startswith("train")}
@@ -250,7 +276,7 @@ def test_bad_data_stops_the_pipeline_with_a_list_and_an_unreachable_server_does_
     project.env["PREFECT_API_URL"] = "http://prefect.invalid/api"
     project.change(lambda params: params["validate"].update(min_rows=10_000))
     output = project.run("dvc", "repro", "validate", code=255)
-    assert "the data breaks 1 expectations" in output
+    assert output.count("the data breaks 1 expectations") == 1
     assert "enough rows: 240 rows" in output
     project.change(lambda params: params["validate"].update(min_rows=50))
     output = project.run("dvc", "repro", "validate")

@@ -24,8 +24,10 @@ def test_every_preset_gives_valid_params_and_leaves_the_other_blocks(name, param
 
 
 def test_the_place_of_the_data_can_be_given(params_file, tmp_path):
-    presets.apply("fer2013", tmp_path / "my faces.zip", params_file)
-    assert params.load(params_file).dataset.path == tmp_path / "my faces.zip"
+    before = params_file.read_text()
+    presets.apply("fer2013", tmp_path / "my #1: faces.zip", params_file)
+    assert params.load(params_file).dataset.path == tmp_path / "my #1: faces.zip"
+    assert (params_file.parent / presets.BACKUP).read_text() == before
     assert params.load(params_file).dataset.source == "fer2013"
 
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from ferflow.faces import load_faces, load_labels, tasks_of
+from ferflow.faces import Faces, load_faces, tasks_of
 from ferflow.params import Split
 from ferflow.splitting import split
-from ferflow.tables import iter_images, read_labels
-from ferflow.training import DivergedError, Faces, batches, predict, train
+from ferflow.tables import iter_images, load_labels, read_labels
+from ferflow.training import DivergedError, batches, predict, train
 
 
 @pytest.fixture(scope="module")

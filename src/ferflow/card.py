@@ -27,11 +27,6 @@ class Card(BaseModel):
     tasks: dict[str, tuple[str, ...]]
     dataset: str
     parameters: int
-    provenance: dict[str, str] = {}
-
-    def output_columns(self) -> list[str]:
-        """The columns of the predictions table that these outputs fill, in their order."""
-        return [column for task, names in self.tasks.items() for column in task_columns(task, names)]
 
 
 def task_columns(task: str, names: tuple[str, ...]) -> list[str]:

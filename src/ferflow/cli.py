@@ -6,6 +6,8 @@ from typing import Annotated, Optional
 
 import typer
 
+_YUNET = Path("models/detectors/face_detection_yunet_2023mar.onnx")
+
 app = typer.Typer(
     name="ferflow",
     help="Facial-expression recognition as a reproducible factory.",
@@ -29,7 +31,7 @@ def preset(
 
     Example: ferflow preset fer2013 --data ~/Downloads/fer2013.zip && dvc repro
 
-    Back again: git checkout params.yaml
+    Back again: mv params.before.yaml params.yaml
     """
     from ferflow import presets
     from ferflow.params import ParamsError
@@ -64,8 +66,8 @@ def results() -> None:
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Pictures to look at.")],
     model: Annotated[Path, typer.Option(help="A release folder or a model.onnx.")] = Path("models/release"),
-    detector: Annotated[str, typer.Option(help="auto, haar, yunet, or none when each picture is a face.")] = "auto",
-    yunet: Annotated[Path, typer.Option(help="YuNet's ONNX file.")] = Path("models/detectors/face_detection_yunet_2023mar.onnx"),
+    detector: Annotated[str, typer.Option(help="auto, a name from 'ferflow list detectors', or none: each is a face.")] = "auto",
+    detector_file: Annotated[Optional[Path], typer.Option(help="The detector's model, where it needs one.")] = None,  # noqa: UP045
     json: Annotated[bool, typer.Option("--json", help="One JSON object a picture instead of lines for people.")] = False,
 ) -> None:
     """Find the faces in pictures and say what they express; exit code 1 if a picture could not be read.
@@ -78,7 +80,8 @@ def predict(
     from ferflow.inference import ModelError, Predictor, choose_detector
 
     try:
-        predictor, find = Predictor(model), choose_detector(detector, yunet)
+        files = {detector: detector_file} if detector_file else {"yunet": _YUNET}
+        predictor, find = Predictor(model), choose_detector(detector, files)
     except (ModelError, OSError, KeyError) as error:
         _fail(error)
     failed = 0

@@ -12,13 +12,14 @@ from scipy.stats import binomtest
 from ferflow.card import task_columns
 from ferflow.metrics import of_kind
 from ferflow.params import Member
+from ferflow.tables import task_target
 from ferflow.vocabulary import TASKS
 
 Tasks = dict[str, tuple[str, ...]]
 
 
 def evaluate(predictions: pd.DataFrame, labels: dict[str, pd.DataFrame], tasks: Tasks) -> dict[str, Any]:
-    """Metrics of one member: task (or valence, arousal) -> metric -> value.
+    """Metrics of one member: task (or valence, arousal) -> metric -> value; None where it is not defined.
 
     ``labels`` maps a task to its label columns, with the rows of ``predictions``. A classification task also
     has ``n`` and the 95 % Wilson interval of its accuracy (``accuracy_low``, ``accuracy_high``).
@@ -26,27 +27,20 @@ def evaluate(predictions: pd.DataFrame, labels: dict[str, pd.DataFrame], tasks: 
     figures: dict[str, Any] = {}
     for task, classes in tasks.items():
         values = predictions[task_columns(task, classes)].to_numpy()
+        truth = task_target(labels[task], task, classes)
         if TASKS[task].kind == "affect":
             for index, column in enumerate(classes):
-                truth = labels[task][column].to_numpy(np.float64)
-                figures[column] = _score("affect", truth, values[:, index], ~np.isnan(truth))
+                figures[column] = _score("affect", truth[:, index], values[:, index], ~np.isnan(truth[:, index]))
         else:
-            truth = class_numbers(labels[task], classes)
             figures[task] = _score("classification", truth, values, truth >= 0)
             figures[task] |= _interval(figures[task])
     return figures
 
 
-def class_numbers(labels: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
-    """Class numbers (N) in the order of ``classes``; -1 where the label is missing or is not one of them."""
-    return np.asarray(pd.Categorical(labels.iloc[:, 0], categories=list(classes)).codes, np.int64)
-
-
 def _score(kind: str, truth: np.ndarray, predicted: np.ndarray, known: np.ndarray) -> dict[str, Any]:
     n = int(known.sum())
-    return {"n": n} | {
-        name: metric(truth[known], predicted[known]) if n else float("nan") for name, metric in of_kind(kind).items()
-    }
+    found = {name: metric(truth[known], predicted[known]) if n else np.nan for name, metric in of_kind(kind).items()}
+    return {"n": n} | {name: value if np.isfinite(value) else None for name, value in found.items()}
 
 
 def _interval(figures: dict[str, Any]) -> dict[str, float]:
@@ -59,7 +53,7 @@ def _interval(figures: dict[str, Any]) -> dict[str, float]:
 
 def confusion(predictions: pd.DataFrame, labels: pd.DataFrame, task: str, classes: tuple[str, ...]) -> pd.DataFrame:
     """True and predicted class names of every labelled row: the columns ``actual`` and ``predicted``."""
-    truth = class_numbers(labels, classes)
+    truth = task_target(labels, task, classes)
     guess = predictions[task_columns(task, classes)].to_numpy().argmax(axis=1)
     names = np.array(classes)
     return pd.DataFrame({"actual": names[truth[truth >= 0]], "predicted": names[guess[truth >= 0]]})
@@ -77,8 +71,8 @@ def ablation_row(name: str, member: Member | None, parameters: int, figures: dic
     }
     for task, values in figures.items():
         for metric in ("accuracy", "macro_f1"):
-            if metric in values:
+            if values.get(metric) is not None:
                 row[f"{task}_{metric}"] = round(100 * values[metric], 2)
-        if "ccc" in values:
+        if values.get("ccc") is not None:
             row[f"{task}_ccc"] = round(values["ccc"], 3)
     return row

@@ -1,5 +1,6 @@
 """Faces of one split in memory: decoded, at the dataset's size, with their targets, ready for a network."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -7,19 +8,31 @@ import numpy as np
 import pandas as pd
 
 from ferflow.datasets import DataError
-from ferflow.images import decode, resize
-from ferflow.tables import check_splits, iter_images, labelled_tasks, read_labels, task_labels
-from ferflow.training import Faces, encode_targets
+from ferflow.images import decode, resize, to_gray
+from ferflow.tables import iter_images, labelled_tasks, task_labels, task_target
 from ferflow.vocabulary import Modality
 
 Tasks = dict[str, tuple[str, ...]]
 
 
-def load_labels(manifest: Path, splits: Path) -> pd.DataFrame:
-    """Labels of every face that has a split, indexed by id, with the columns of the table of splits."""
-    table = check_splits(pd.read_parquet(splits), str(splits))
-    labels = read_labels(manifest).set_index("id")
-    return labels.join(table, how="inner")
+@dataclass(frozen=True)
+class Faces:
+    """Faces of one split, in memory.
+
+    ``ids``: N names; ``pixels``: uint8, N x S x S x C; ``targets``: task name -> N class numbers (-1: no
+    label) or N x 2 values (NaN: no label).
+    """
+
+    ids: list[str]
+    pixels: np.ndarray
+    targets: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.ids), len(self.pixels), *(len(target) for target in self.targets.values())}
+        if len(lengths) != 1:
+            raise ValueError(f"ids, pixels and targets differ in length: {sorted(lengths)}")
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
+            raise ValueError(f"pixels must be uint8 N x S x S x C, not {self.pixels.dtype} {self.pixels.shape}")
 
 
 def tasks_of(labels: pd.DataFrame) -> Tasks:
@@ -43,7 +56,8 @@ def load_faces(
         for id_, data in batch:
             if (name := wanted.get(id_)) is not None:
                 ids[name].append(id_)
-                pixels[name].append(resize(decode(data, gray=modality == "gray"), size))
+                face = resize(decode(data), size)  # grey only then: in the order of a service's crops
+                pixels[name].append(to_gray(face) if modality == "gray" else face)
     cv2.setNumThreads(threads)
     if empty := [name for name in names if not ids[name]]:
         raise DataError(f"the split {empty[0]} has no faces; see reports/data/split.md")
@@ -51,4 +65,4 @@ def load_faces(
 
 
 def _targets(labels: pd.DataFrame, tasks: Tasks) -> dict[str, np.ndarray]:
-    return encode_targets({task: task_labels(labels, task) for task in tasks}, tasks)
+    return {task: task_target(task_labels(labels, task), task, classes) for task, classes in tasks.items()}

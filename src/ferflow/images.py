@@ -22,23 +22,30 @@ def image_size(data: bytes) -> tuple[int, int]:
     try:
         with Image.open(BytesIO(data)) as picture:
             return picture.size
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"the image is too large: {error}") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         reason = "it is empty" if not data else "its header is that of no known image format"
         raise ImageError(f"not an image: {reason} ({len(data)} bytes)") from error
 
 
-def decode(data: bytes, *, gray: bool = False, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode a picture to H x W x 3 (RGB) or, with ``gray``, H x W x 1; uint8, EXIF rotation applied.
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode a picture to H x W x 3 (RGB, uint8), EXIF rotation applied.
 
     Raises ``ImageError`` for anything that is not a whole picture or has more than ``max_pixels`` pixels.
     """
     width, height = image_size(data)
     if width * height > max_pixels:
         raise ImageError(f"the image has {width} x {height} pixels; at most {max_pixels} are accepted")
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if pixels is None:
         raise ImageError(f"the image is damaged: its header says {width} x {height}, but it cannot be decoded")
-    return np.asarray(pixels[:, :, None] if gray else pixels)
+    return np.asarray(pixels)
+
+
+def to_gray(rgb: np.ndarray) -> np.ndarray:
+    """H x W x 3 to H x W x 1 (uint8): BT.601 luma in whole levels, the very numbers of the networks' preprocessing."""
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[:, :, None]
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -136,9 +136,9 @@ def crop_face(rgb: np.ndarray, box_xyxy: tuple[float, float, float, float], size
     return resize(np.pad(inside, padding, mode="edge"), size)
 
 
-def choose_detector(name: str, yunet: Path) -> Detector:
-    """A detector by its registered name; ``auto`` is YuNet where its file is there, else Haar."""
+def choose_detector(name: str, files: dict[str, Path]) -> Detector:
+    """A detector by its registered name, with the file it needs; ``auto`` is YuNet where its file is there, else Haar."""
     if name == "auto":
-        name = "yunet" if yunet.is_file() else "haar"
-    detector: Detector = get("detectors", name)(yunet)
+        name = "yunet" if "yunet" in files and files["yunet"].is_file() else "haar"
+    detector: Detector = get("detectors", name)(files.get(name))
     return detector

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ferflow.params import Member
-from ferflow.registry import get
-from ferflow.vocabulary import TASKS
+from ferflow.registry import check_options, get
 
 # Grey levels of natural faces lie around here; a fixed value needs no pass over the training set.
 _MEAN, _STD = 0.5, 0.25
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in cv2.cvtColor
+_LUMA, _LUMA_SUM = (9798, 19235, 3735), 32768  # ITU-R BT.601 in OpenCV's whole numbers: grey is the same to the last bit
 
 
 class Preprocessing(nn.Module):
@@ -27,12 +26,13 @@ class Preprocessing(nn.Module):
     def __init__(self, gray: bool, image_size: int) -> None:
         super().__init__()
         self.gray, self.image_size = gray, image_size
-        self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("luma", torch.tensor(_LUMA, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, faces: Tensor) -> Tensor:
-        pixels = faces.permute(0, 3, 1, 2).float() / 255.0
+        pixels = faces.permute(0, 3, 1, 2).float()
         if self.gray and pixels.shape[1] == 3:
-            pixels = (pixels * self.luma).sum(dim=1, keepdim=True)
+            pixels = torch.floor(((pixels * self.luma).sum(dim=1, keepdim=True) + _LUMA_SUM // 2) / _LUMA_SUM)
+        pixels = pixels / 255.0
         if pixels.shape[-1] != self.image_size:
             pixels = F.interpolate(pixels, (self.image_size, self.image_size), mode="bilinear", align_corners=False)
         return (pixels - _MEAN) / _STD
@@ -66,7 +66,9 @@ def build(member: Member, tasks: dict[str, tuple[str, ...]], input_size: int) ->
     """The network of a member for ``tasks`` (name -> class names), fresh or with pretrained weights."""
     image_size = member.image_size or input_size
     gray = member.modality == "gray"
-    backbone = get("backbones", member.backbone)(
+    entry = get("backbones", member.backbone)
+    check_options(entry, f"options for the backbone {member.backbone}", member.options)
+    backbone = entry(
         member.variant,
         in_channels=1 if gray else 3,
         image_size=image_size,
@@ -74,7 +76,7 @@ def build(member: Member, tasks: dict[str, tuple[str, ...]], input_size: int) ->
         **member.options,
     )
     heads = {
-        task: get("heads", TASKS[task].kind)(classes, backbone.num_features, member.dropout, member.label_smoothing)
+        task: get("heads", member.head(task))(classes, backbone.num_features, member.dropout, member.label_smoothing)
         for task, classes in tasks.items()
     }
     return FaceNetwork(Preprocessing(gray, image_size), backbone, nn.ModuleDict(heads))
@@ -84,8 +86,8 @@ class EnsembleNetwork(nn.Module):
     """Several members as one network: the weighted mean of their outputs, task by task.
 
     ``weights`` maps a task to one weight a member, in the members' order; members of weight 0 for a task
-    are not asked for it. It takes the same uint8 faces and gives ``predict``'s outputs as a tuple, in the
-    order of ``tasks``.
+    are not asked for it, and need no head for it. It takes the same uint8 faces and gives ``predict``'s outputs as a
+    tuple, in the order of ``tasks``.
     """
 
     def __init__(self, members: list[FaceNetwork], weights: dict[str, list[float]]) -> None:
@@ -94,8 +96,8 @@ class EnsembleNetwork(nn.Module):
 
     def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
         outputs = [member.predict(faces) for member in self.members]  # type: ignore[operator]
-        return tuple(self._mean(task, [output[task] for output in outputs]) for task in self.tasks)
+        return tuple(self._mean(task, outputs) for task in self.tasks)
 
-    def _mean(self, task: str, values: list[Tensor]) -> Tensor:
-        used = [(weight, value) for weight, value in zip(self.weights[task], values, strict=True) if weight]
-        return torch.stack([weight * value for weight, value in used]).sum(dim=0)
+    def _mean(self, task: str, outputs: list[dict[str, Tensor]]) -> Tensor:
+        weighted = [weight * output[task] for weight, output in zip(self.weights[task], outputs, strict=True) if weight]
+        return torch.stack(weighted).sum(dim=0)

@@ -20,6 +20,11 @@ class ParamsError(ValueError):
     """``params.yaml`` is missing or wrong; the message lists every offending key."""
 
 
+def _must_be_registered(kind: str, name: str, hint: str = "") -> None:
+    if name not in names(kind):
+        raise ValueError(f"unknown entry {name!r} in {kind}; known: {', '.join(names(kind))}{hint}")
+
+
 class _Block(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,6 +36,11 @@ class Dataset(_Block):
     path: Path
     image_size: int = Field(ge=16, le=512, description="side of the square crops that members see, pixels")
     options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _is_registered(self) -> "Dataset":
+        _must_be_registered("datasets", self.source)
+        return self
 
 
 class Validate(_Block):
@@ -68,13 +78,24 @@ class Training(_Block):
     precision: Literal["fp32", "bf16"]
     dropout: float = Field(ge=0, lt=1)
     pretrained: bool
-    task_weights: dict[str, float]
+    task_weights: dict[str, float] = Field(description="a task without a weight above 0 is not learned")
+    heads: dict[str, str] = Field({}, description="task -> head, where it is not the one that the task's kind names")
 
     @model_validator(mode="after")
     def _knows_its_tasks(self) -> "Training":
-        if unknown := set(self.task_weights) - set(TASKS):
+        if unknown := (set(self.task_weights) | set(self.heads)) - set(TASKS):
             raise ValueError(f"unknown tasks {sorted(unknown)}; known: {', '.join(TASKS)}")
+        if unknown := set(self.heads.values()) - set(names("heads")):
+            raise ValueError(f"unknown heads {sorted(unknown)}; known: {', '.join(names('heads'))}")
         return self
+
+    def head(self, task: str) -> str:
+        """The registered name of the head that learns ``task``."""
+        return self.heads.get(task, TASKS[task].kind)
+
+    def learns(self, tasks: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        """Those of ``tasks`` that have a weight above 0."""
+        return {task: classes for task, classes in tasks.items() if self.task_weights.get(task, 0) > 0}
 
 
 class Member(Training):
@@ -88,10 +109,8 @@ class Member(Training):
 
     @model_validator(mode="after")
     def _is_registered(self) -> "Member":
-        for kind, name in (("backbones", self.backbone), ("transforms", self.recipe)):
-            if name not in names(kind):
-                hint = " (a timm network is written 'backbone: timm, variant: NAME')" if kind == "backbones" else ""
-                raise ValueError(f"unknown entry {name!r} in {kind}; known: {', '.join(names(kind))}{hint}")
+        _must_be_registered("backbones", self.backbone, " (a timm network is written 'backbone: timm, variant: NAME')")
+        _must_be_registered("transforms", self.recipe)
         return self
 
     @property
@@ -101,10 +120,20 @@ class Member(Training):
 
 
 class Export(_Block):
-    """``tolerance``: the largest allowed difference of any probability between PyTorch and the export."""
+    """Formats (files in ``exporters/``) and how exact they must be.
 
+    ``tolerance``: the largest allowed difference of any probability from PyTorch and from what was evaluated.
+    """
+
+    formats: tuple[str, ...] = Field(min_length=1)
     tolerance: float = Field(gt=0)
     faces: int = Field(ge=1, description="how many test faces the parity check looks at")
+
+    @model_validator(mode="after")
+    def _is_registered(self) -> "Export":
+        for name in self.formats:
+            _must_be_registered("exporters", name)
+        return self
 
 
 class Register(_Block):
@@ -115,13 +144,19 @@ class Register(_Block):
 
 
 class Serve(_Block):
-    """The service: which detector (``auto`` takes YuNet where its file is there), and its limits."""
+    """The service: which detector (``auto`` takes YuNet where its file is there), the files they need, and limits."""
 
     detector: str
-    yunet: Path
+    detector_files: dict[str, Path]
     max_megabytes: float = Field(gt=0)
     max_megapixels: float = Field(gt=0)
     max_faces: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _is_registered(self) -> "Serve":
+        for name in {self.detector, *self.detector_files} - {"auto"}:
+            _must_be_registered("detectors", name)
+        return self
 
 
 class Params(_Block):
@@ -159,10 +194,19 @@ def parse(raw: dict[str, Any], where: str = "params") -> Params:
     """Check the content of ``params.yaml``, already read; members inherit what they leave out from ``training``."""
     try:
         defaults = raw.get("training") or {}
-        members = {name: {**defaults, **(member or {})} for name, member in (raw.get("members") or {}).items()}
+        members = {name: _inherit(defaults, member or {}) for name, member in (raw.get("members") or {}).items()}
         return Params.model_validate({**raw, "members": members})
     except ValidationError as error:
         lines = (f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ParamsError(f"{where} is not usable:\n" + "\n".join(lines)) from error
     except (AttributeError, TypeError) as error:
         raise ParamsError(f"{where} is not usable: a block is not a mapping of names to values") from error
+
+
+def _inherit(defaults: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A member's own values over the defaults; a mapping (the weights of the tasks, say) is merged key by key."""
+    merged = {**defaults, **own}
+    for name in defaults.keys() & own.keys():
+        if isinstance(defaults[name], dict) and isinstance(own[name], dict):
+            merged[name] = {**defaults[name], **own[name]}
+    return merged

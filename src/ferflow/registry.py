@@ -8,6 +8,7 @@ file may pull in libraries that take seconds to load. It knows no entry by name.
 from collections.abc import Callable
 from importlib import import_module
 from importlib.resources import files
+from inspect import Parameter, signature
 from typing import Any, TypeVar
 
 KINDS = ("backbones", "datasets", "detectors", "exporters", "heads", "metrics", "transforms")
@@ -28,6 +29,16 @@ def names(kind: str) -> list[str]:
     folder = files("ferflow") / kind
     found = (path.name.removesuffix(".py") for path in folder.iterdir() if path.name.endswith(".py"))
     return sorted(name for name in found if not name.startswith("_"))
+
+
+def check_options(entry: Callable[..., Any], where: str, options: dict[str, Any]) -> None:
+    """Raise ``ValueError`` that lists the known options when ``entry`` does not take one of ``options``."""
+    parameters = signature(entry).parameters.values()
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY]
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(f"{where}: unknown options {', '.join(unknown)}; known: {', '.join(known) or 'none'}")
 
 
 def get(kind: str, name: str) -> Callable[..., Any]:

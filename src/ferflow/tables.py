@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from ferflow.card import Card, task_columns
 from ferflow.datasets import DataError, Row
 from ferflow.images import ImageError, image_size
-from ferflow.vocabulary import LABEL_COLUMNS, MANIFEST_COLUMNS, SPLITS, TASKS, age_group, entropy
+from ferflow.vocabulary import MANIFEST_COLUMNS, SPLITS, TASKS, age_group, entropy
 
 _ROWS_A_GROUP = 2000
 _ARROW_TYPES = {
@@ -107,6 +107,17 @@ def task_labels(labels: pd.DataFrame, task: str) -> pd.DataFrame:
     return columns
 
 
+def task_target(labels: pd.DataFrame, task: str, classes: tuple[str, ...]) -> np.ndarray:
+    """What ``task`` has to predict, from its label columns (see ``task_labels``).
+
+    Classification: class numbers (N, int64) in the order of ``classes``, -1 where the label is missing or none of
+    them. Affect: values (N x 2, float32), NaN where there is no label.
+    """
+    if TASKS[task].kind == "affect":
+        return labels.to_numpy(np.float32)
+    return np.asarray(pd.Categorical(labels.iloc[:, 0], categories=list(classes)).codes, np.int64)
+
+
 def labelled_tasks(labels: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     """The tasks that these labels allow, each with the classes that occur, in the vocabulary's order."""
     found: dict[str, tuple[str, ...]] = {}
@@ -143,15 +154,8 @@ def check_splits(splits: pd.DataFrame, where: str) -> pd.DataFrame:
     return splits.set_index("id")
 
 
-__all__ = [
-    "LABEL_COLUMNS",
-    "MANIFEST_SCHEMA",
-    "check_manifest",
-    "check_splits",
-    "iter_images",
-    "labelled_tasks",
-    "predictions_table",
-    "read_labels",
-    "task_labels",
-    "write_manifest",
-]
+def load_labels(manifest: Path, splits: Path) -> pd.DataFrame:
+    """Labels of every face that has a split, indexed by id, with the columns of the table of splits."""
+    table = check_splits(pd.read_parquet(splits), str(splits))
+    labels = read_labels(manifest).set_index("id")
+    return labels.join(table, how="inner")

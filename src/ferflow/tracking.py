@@ -1,23 +1,31 @@
 """MLflow: runs, the model registry, aliases. The only importer of mlflow.
 
-Everything here can be done twice: a release that MLflow knows already (by the hash of its file) is found again
-and not written a second time, because DVC may restore a stage's files without running it.
+Everything here can be done twice, also after it failed half-way: a version that MLflow has already (by the hash
+of its file) is found again and completed, and so is a run (by that hash and the figures it holds), because a
+stage is retried, and because DVC may restore its files without running it.
 """
 
+import json
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nobody asked the user
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
+TrackingError = MlflowException
 CHAMPION, CHALLENGER = "champion", "challenger"
-_HASH_TAG = "ferflow.release"
+_HASH_TAG, _FIGURES_TAG = "ferflow.release", "ferflow.figures"
+_COMPLETE_TAG = "ferflow.complete"
 
 
 @dataclass(frozen=True)
@@ -60,25 +68,48 @@ def register_release(
     tracking server cannot be reached.
     """
     client = MlflowClient()
-    if (known := _known_version(client, model, release_hash)) is not None:
-        return _registration(client, model, known, created=False)
+    tags = {**tags, _HASH_TAG: release_hash, _FIGURES_TAG: _fingerprint(members, metrics)}
+    version = _known_version(client, model, release_hash)
+    created = version is None
     mlflow.set_experiment(experiment)
-    with _quiet(), mlflow.start_run(run_name=f"pipeline {release_hash[:8]}", tags={**tags, _HASH_TAG: release_hash}) as run:
-        mlflow.log_metrics(_finite(metrics))
-        for path in files:
-            mlflow.log_artifact(str(path))
-        for member in members:
-            _log_member(client, member)
-        version = _log_version(onnx_path, model, {**tags, _HASH_TAG: release_hash}, input_example)
-    alias = CHALLENGER if _champion_version(client, model) else CHAMPION
-    client.set_registered_model_alias(model, alias, str(version))
-    return Registration(model, version, alias, run.info.run_id, created=True)
+    if created or not _known_run(experiment, tags):
+        with _quiet(), mlflow.start_run(run_name=f"pipeline {release_hash[:8]}", tags=tags):
+            mlflow.log_metrics(_finite(metrics))
+            for path in files:
+                mlflow.log_artifact(str(path))
+            for member in members:
+                _log_member(client, member)
+            if version is None:
+                version = _log_version(client, onnx_path, model, tags, input_example)
+            mlflow.set_tag(_COMPLETE_TAG, "true")
+    assert version is not None
+    champion = _champion_version(client, model)
+    if champion is None:
+        client.set_registered_model_alias(model, CHAMPION, str(version))
+    elif version > champion and version == _newest_version(client, model):
+        client.set_registered_model_alias(model, CHALLENGER, str(version))
+    found = client.get_model_version(model, str(version))
+    return Registration(model, version, ", ".join(sorted(found.aliases)), str(found.run_id), created)
+
+
+def _fingerprint(members: list[MemberRun], metrics: dict[str, float]) -> str:
+    """A short name of everything that a parent run and its children say; NaN included."""
+    said = [metrics, *([member.name, member.settings, member.history, member.metrics] for member in members)]
+    return sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _known_run(experiment: str, tags: dict[str, str]) -> bool:
+    """Whether a complete run holds these figures of this release."""
+    wanted = {name: tags[name] for name in (_HASH_TAG, _FIGURES_TAG)} | {_COMPLETE_TAG: "true"}
+    words = " and ".join(f"tags.`{name}` = '{value}'" for name, value in wanted.items())
+    return bool(mlflow.search_runs(experiment_names=[experiment], filter_string=words, output_format="list", max_results=1))
 
 
 def _log_member(client: MlflowClient, member: MemberRun) -> None:
     with mlflow.start_run(run_name=member.name, nested=True, tags={"member": member.name}) as run:
+        now = int(time.time() * 1000)
         metrics = [
-            Metric(name, value, 0, int(row["epoch"]))
+            Metric(name, value, now, int(row["epoch"]))
             for row in member.history
             for name, value in _finite(row).items()
             if name != "epoch"
@@ -90,7 +121,7 @@ def _log_member(client: MlflowClient, member: MemberRun) -> None:
             mlflow.log_artifact(str(path))
 
 
-def _log_version(onnx_path: Path, model: str, tags: dict[str, str], input_example: Any) -> int:
+def _log_version(client: MlflowClient, onnx_path: Path, model: str, tags: dict[str, str], input_example: Any) -> int:
     import numpy as np
     import onnx
     from mlflow.models import ModelSignature
@@ -109,27 +140,27 @@ def _log_version(onnx_path: Path, model: str, tags: dict[str, str], input_exampl
         input_example={"faces": input_example},
         pip_requirements=["numpy", "onnxruntime"],
         save_as_external_data=False,
-        registered_model_name=model,
     )
-    version = int(info.registered_model_version)
-    client = MlflowClient()
-    for key, value in tags.items():
-        client.set_model_version_tag(model, str(version), key, value)
-    return version
+    with suppress(MlflowException):  # it is there already
+        client.create_registered_model(model)
+    # With its tags at once: a version without the release's hash would never be found again.
+    run = mlflow.active_run()
+    made = client.create_model_version(
+        model, info.model_uri, run_id=run.info.run_id if run else None, tags=tags, model_id=info.model_id
+    )
+    return int(made.version)
 
 
 def champion_model(model: str) -> tuple[Path, int] | None:
-    """The champion's ONNX file (a local copy) and version; None when nothing is registered or no server answers."""
-    client = MlflowClient()
-    try:
-        version = _champion_version(client, model)
-        if version is None:
-            return None
-        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model}@{CHAMPION}"))
-    except MlflowException:
+    """The champion's ONNX file (a local copy) and version; None when no version has that alias.
+
+    Raises ``MlflowException`` when the tracking server cannot be asked.
+    """
+    version = _champion_version(MlflowClient(), model)
+    if version is None:
         return None
-    found = sorted(folder.rglob("*.onnx"))
-    return (found[0], version) if found else None
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model}@{CHAMPION}"))
+    return next(iter(sorted(folder.rglob("*.onnx")))), version
 
 
 def has_store() -> bool:
@@ -142,6 +173,10 @@ def _known_version(client: MlflowClient, model: str, release_hash: str) -> int |
     return max((int(version.version) for version in found), default=None)
 
 
+def _newest_version(client: MlflowClient, model: str) -> int:
+    return max(int(version.version) for version in client.search_model_versions(f"name = '{model}'"))
+
+
 def _champion_version(client: MlflowClient, model: str) -> int | None:
     try:
         return int(client.get_model_version_by_alias(model, CHAMPION).version)
@@ -149,11 +184,6 @@ def _champion_version(client: MlflowClient, model: str) -> int | None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
-
-
-def _registration(client: MlflowClient, model: str, version: int, *, created: bool) -> Registration:
-    found = client.get_model_version(model, str(version))
-    return Registration(model, version, ", ".join(found.aliases), str(found.run_id), created)
 
 
 def _finite(values: dict[str, float]) -> dict[str, float]:

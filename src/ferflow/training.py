@@ -5,39 +5,18 @@ It knows no file, no tracking server and no orchestrator: stages read and write,
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ferflow.faces import Faces
 from ferflow.model import FaceNetwork, build
 from ferflow.params import Member
 from ferflow.registry import get
 from ferflow.transforms import Recipe
-from ferflow.vocabulary import TASKS
-
-
-@dataclass(frozen=True)
-class Faces:
-    """Faces of one split, in memory.
-
-    ``ids``: N names; ``pixels``: uint8, N x S x S x C; ``targets``: task name -> N class numbers (-1: no
-    label) or N x 2 values (NaN: no label).
-    """
-
-    ids: list[str]
-    pixels: np.ndarray
-    targets: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        lengths = {len(self.ids), len(self.pixels), *(len(target) for target in self.targets.values())}
-        if len(lengths) != 1:
-            raise ValueError(f"ids, pixels and targets differ in length: {sorted(lengths)}")
-        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
-            raise ValueError(f"pixels must be uint8 N x S x S x C, not {self.pixels.dtype} {self.pixels.shape}")
 
 
 @dataclass(frozen=True)
@@ -49,7 +28,7 @@ class Trained:
     best_epoch: int
 
 
-class DivergedError(RuntimeError):
+class DivergedError(ArithmeticError):
     """The loss is not finite any more; the message names the epoch, the step, the learning rate and the ids."""
 
 
@@ -168,8 +147,3 @@ def validate(network: FaceNetwork, val: Faces, member: Member) -> dict[str, floa
         truth, guess = val.targets["expression"][known], np.concatenate(outputs)[known]
         figures["val_accuracy"] = float((truth == guess).mean())
     return figures
-
-
-def encode_targets(labels: dict[str, pd.DataFrame], tasks: dict[str, tuple[str, ...]]) -> dict[str, np.ndarray]:
-    """Targets of every task from its label columns (task -> DataFrame), as its head encodes them."""
-    return {task: get("heads", TASKS[task].kind).encode(labels[task], classes) for task, classes in tasks.items()}  # type: ignore[attr-defined]

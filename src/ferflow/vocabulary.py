@@ -60,7 +60,6 @@ MANIFEST_COLUMNS: dict[str, str] = {
     "race": "string",
     "votes": "list<int16>",  # one count an expression, in the order of EXPRESSIONS
 }
-LABEL_COLUMNS = ("expression", "valence", "arousal", "age", "gender", "race")
 
 
 def age_group(years: float) -> str:

@@ -5,7 +5,7 @@ import pytest
 from conftest import png
 
 from ferflow.datasets import DataError, fer2013
-from ferflow.images import decode
+from ferflow.images import decode, to_gray
 
 HEADER = "emotion,pixels,Usage\n"
 PIXELS = " ".join(["7"] * 48 * 48)
@@ -42,7 +42,7 @@ def test_the_original_csv(tmp_path):
     path.write_text(HEADER + f"0,{PIXELS},Training\n3,{ramp},PublicTest\n6,{PIXELS},PrivateTest\n")
     found = rows(path)
     assert [(r["expression"], r["official_split"]) for r in found] == [("anger", "train"), ("happy", "val"), ("neutral", "test")]
-    pixels = decode(found[1]["image"], gray=True)
+    pixels = to_gray(decode(found[1]["image"]))
     assert np.array_equal(pixels.ravel(), np.arange(48 * 48) % 256)
     assert [r["official_split"] for r in rows(path, usage={"PublicTest": "test"})] == ["train", "test", "test"]
 

@@ -51,10 +51,3 @@ def test_a_wrong_table_of_action_units_is_an_error(change, tmp_path):
     path.write_text(yaml.safe_dump(table))
     with pytest.raises(DataError, match="sad"):
         next(synthetic.load(path, seed=1))
-
-
-def test_a_contact_sheet_is_filled_up_with_white():
-    sheet = synthetic.contact_sheet([np.zeros((4, 4, 3), np.uint8)] * 3, columns=2)
-    assert sheet.shape == (8, 8, 3)
-    assert (sheet[4:, 4:] == 255).all()
-    assert (sheet[:4] == 0).all()

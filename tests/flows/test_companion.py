@@ -9,6 +9,7 @@ import psutil
 import pytest
 from conftest import ROOT
 
+from ferflow.stages import HOPELESS
 from flows import companion
 
 
@@ -38,15 +39,21 @@ def wait_until(condition, seconds=60):
 
 def test_stages_run_in_the_companion_which_ends_with_the_run(project, accompanied, capfd, monkeypatch):
     monkeypatch.setattr(companion, "_run_to_accompany", lambda: accompanied.pid)
-    companion.ensure()
-    wait_until(companion.SOCKET.exists)
+    assert companion.ensure()
+    assert companion.ensure(), "a second stage finds the same one"
     result = project / "result.json"
     job = companion.start_stage("split", [], result)
     assert job._process is None, "it should run in the companion"
-    assert job.wait() == 1
+    assert job.wait() == HOPELESS
     assert "split: params.yaml is not here" in capfd.readouterr().err
     assert companion.start_stage("no_such_stage", [], result).wait() == 1
     assert "No module named" in capfd.readouterr().err
+    (project / "loaded.py").write_text("import sys; print('torch' in sys.modules)")
+    assert companion.start_module("loaded", [], {}).wait() == 0
+    assert capfd.readouterr().out == "False\n", "what does not compute with torch does not wait for it"
+    assert companion.start_module("loaded", [], {}, preload=True).wait() == 0
+    assert companion.start_module("loaded", [], {}, preload=True).wait() == 0
+    assert capfd.readouterr().out == "loading libraries, once for the whole run\nTrue\nTrue\n"
     (project / "endless.py").write_text("import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(300)")
     asked = companion.start_module("endless", [], {})
     wait_until(lambda: (project / "pid").exists() and (project / "pid").read_text())
@@ -60,7 +67,7 @@ def test_stages_run_in_the_companion_which_ends_with_the_run(project, accompanie
 def test_without_a_companion_a_stage_starts_its_own_interpreter(project, capfd):
     job = companion.start_stage("split", [], project / "result.json")
     assert job._process is not None
-    assert job.wait() == 1
+    assert job.wait() == HOPELESS
     assert "params.yaml is not here" in capfd.readouterr().err
 
 
@@ -90,7 +97,7 @@ def test_a_stage_whose_prefect_cannot_be_loaded_still_runs(project):
         capture_output=True, text=True, timeout=120, check=False,
         env={**os.environ, "PYTHONPATH": f"{project}:{os.environ['PYTHONPATH']}"},
     )  # fmt: skip
-    assert done.returncode == 1
+    assert done.returncode == HOPELESS
     assert "split is not recorded: broken" in done.stderr
     assert "params.yaml is not here" in done.stderr
 

@@ -18,7 +18,14 @@ def client():
     async def other(request: Request) -> JSONResponse:
         return JSONResponse({"bytes": len(await request.body())})
 
-    routes = [Route("/predict", predict, methods=["POST"]), Route("/other", other, methods=["GET", "POST"])]
+    async def model(request: Request) -> JSONResponse:
+        return JSONResponse(await request.json())
+
+    routes = [
+        Route("/predict", predict, methods=["POST"]),
+        Route("/other", other, methods=["GET", "POST"]),
+        Route("/model", model, methods=["POST"]),
+    ]
     return TestClient(RequestGuard(Starlette(routes=routes), max_bytes=50_000))
 
 
@@ -34,6 +41,8 @@ def test_a_picture_passes_whole(client):
         ({"json": {}}, "application/json"),
         ({"files": {"other": b"x"}}, "field 'image'"),
         ({"files": {"other": b"x"}, "data": {"image": "text"}}, "field 'image'"),
+        ({"files": {"image": b"x"}, "data": {"image": "http://127.0.0.1/x"}}, "1 files and 1 texts"),
+        ({"files": [("image", b"x"), ("image", b"y")]}, "2 files"),
         ({"files": {"image": b""}}, "picture is empty"),
         ({"content": b"junk", "headers": {"content-type": "multipart/form-data; boundary=x"}}, "form"),
         ({"content": b"junk", "headers": {"content-type": "multipart/form-data"}}, "form"),
@@ -45,6 +54,17 @@ def test_a_request_without_a_picture_says_how_to_send_one(client, request_, word
     assert reply.status_code == 400
     assert words in reply.json()["error"]
     assert "curl -F image=@" in reply.json()["error"]
+
+
+def test_the_content_type_may_be_written_in_any_case(client):
+    request = client.build_request("POST", "/predict", files={"image": b"abc"})
+    request.headers["content-type"] = request.headers["content-type"].replace("multipart/form-data", "Multipart/Form-Data")
+    assert client.send(request).json() == {"bytes": 3}
+
+
+def test_the_model_answers_to_get_and_whatever_is_sent_to_it_is_dropped(client):
+    assert client.get("/model").json() == {}
+    assert client.post("/model", files={"image": b"x"}).json() == {}
 
 
 def test_a_large_body_is_refused_announced_or_not(client):

@@ -19,7 +19,10 @@ def build(variant: str, *, in_channels: int, image_size: int, pretrained: bool, 
     if not timm.is_model(variant):
         close = ", ".join(get_close_matches(variant, timm.list_models(), n=6)) or "see timm.list_models()"
         raise ValueError(f"timm has no network {variant!r}; close to it: {close}")
-    model = timm.create_model(variant, pretrained=pretrained, num_classes=0, in_chans=in_channels, **options)
+    try:
+        model = timm.create_model(variant, pretrained=pretrained, num_classes=0, in_chans=in_channels, **options)
+    except TypeError as error:
+        raise ValueError(f"timm's {variant} does not take the options {options}: {error}") from error
     if (head := getattr(model, "head_hidden_size", None)) is not None:  # what comes out, where that is not num_features
         model.num_features = head
     return model

@@ -14,7 +14,6 @@ from functools import partial
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -355,12 +354,3 @@ def _photograph(canvas: np.ndarray, size: int, rng: np.random.Generator) -> np.n
         picture = cv2.GaussianBlur(picture, (0, 0), blur)
     picture += rng.normal(0, rng.uniform(0, 9), picture.shape)
     return np.asarray(np.clip(picture, 0, 255).astype(np.uint8))
-
-
-def contact_sheet(faces: list[np.ndarray], columns: int) -> np.ndarray:
-    """Faces of one size (H x W x 3 each) side by side, row after row, as one picture."""
-    if not faces:
-        raise ValueError("a contact sheet needs at least one face")
-    blank: list[Any] = [np.full_like(faces[0], 255)] * (-len(faces) % columns)
-    rows = faces + blank
-    return np.vstack([np.hstack(rows[i : i + columns]) for i in range(0, len(rows), columns)])

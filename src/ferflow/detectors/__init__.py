@@ -1,12 +1,13 @@
 """Face detectors, one file each: a picture in, boxes out.
 
 An entry is a function ``build(model_path) -> Detector``; a detector takes an RGB picture (H x W x 3,
-uint8) and gives every face it finds, best first. It knows no expression.
+uint8) and gives every face it finds, best first. Threads may share it. It knows no expression.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 
@@ -18,4 +19,16 @@ class Detection:
     score: float
 
 
+LONGEST_SIDE = 640  # larger pictures are scaled down first: time, and false alarms in texture
+
 Detector = Callable[[np.ndarray], list[Detection]]
+
+
+def shrink(picture: np.ndarray) -> tuple[np.ndarray, float]:
+    """The picture with its longest side at most ``LONGEST_SIDE`` pixels (none under 1), and the scale; never enlarged."""
+    height, width = picture.shape[:2]
+    scale = min(1.0, LONGEST_SIDE / max(height, width))
+    if scale == 1:
+        return picture, scale
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA), scale

@@ -6,10 +6,8 @@ from threading import Lock
 import cv2
 import numpy as np
 
-from ferflow.detectors import Detection, Detector
+from ferflow.detectors import Detection, Detector, shrink
 from ferflow.registry import register
-
-_LONGEST_SIDE = 640
 
 
 @register
@@ -18,16 +16,13 @@ def build(model_path: Path | None = None) -> Detector:
     if model_path is None or not Path(model_path).is_file():
         raise FileNotFoundError(
             f"the detector yunet needs its file at {model_path}; fetch face_detection_yunet_2023mar.onnx from the "
-            "OpenCV Zoo and put it there, or set serve.detector to haar in params.yaml"
+            "OpenCV Zoo and put it there, or choose the detector haar"
         )
     network = cv2.FaceDetectorYN.create(str(model_path), "", (320, 320), score_threshold=0.6)
     lock = Lock()  # the input size is state of the network
 
     def detect(rgb: np.ndarray) -> list[Detection]:
-        scale = min(1.0, _LONGEST_SIDE / max(rgb.shape[:2]))
-        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-        if scale < 1:
-            bgr = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        bgr, scale = shrink(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
         with lock:
             network.setInputSize((bgr.shape[1], bgr.shape[0]))
             _, rows = network.detect(bgr)
@@ -38,6 +33,6 @@ def build(model_path: Path | None = None) -> Detector:
             )
             for x, y, w, h, score in (() if rows is None else rows[:, [0, 1, 2, 3, 14]])
         ]
-        return sorted(found, key=lambda detection: -detection.score)
+        return sorted(found, key=lambda detection: (-detection.score, detection.box_xyxy))
 
     return detect

@@ -4,17 +4,33 @@ import warnings
 from pathlib import Path
 
 import onnx
+import onnxruntime
 import torch
 
 from ferflow.card import CARD_KEY, Card
+from ferflow.exporters import Run
 from ferflow.registry import register
 
 FILE = "model.onnx"
 
 
 @register
-def export(network: torch.nn.Module, card: Card, folder: Path) -> Path:
-    """Write ``model.onnx``: input ``faces`` (uint8, N x S x S x 3), one float output a task, by its name."""
+class Onnx:
+    """ONNX for ONNX Runtime, any batch size."""
+
+    @staticmethod
+    def write(network: torch.nn.Module, card: Card, folder: Path) -> Path:
+        """Write ``model.onnx``: input ``faces`` (uint8, N x S x S x 3), one float output a task, by its name."""
+        return _write(network, card, folder)
+
+    @staticmethod
+    def read(path: Path) -> Run:
+        """Its session on the CPU."""
+        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        return lambda faces: session.run(None, {"faces": faces})
+
+
+def _write(network: torch.nn.Module, card: Card, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
     faces = torch.zeros((2, card.input_size, card.input_size, 3), dtype=torch.uint8)
@@ -31,7 +47,18 @@ def export(network: torch.nn.Module, card: Card, folder: Path) -> Path:
         )
     assert program is not None  # it is None only for dynamo=False
     model = program.model_proto
+    _forget_where_it_was_made(model)
     onnx.helper.set_model_props(model, {CARD_KEY: card.model_dump_json()})
     onnx.checker.check_model(model)
     onnx.save_model(model, path, save_as_external_data=False)
     return path
+
+
+def _forget_where_it_was_made(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes: they hold paths and line numbers, so that the same network would not give the same bytes."""
+    parts = [model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output]
+    for function in model.functions:
+        parts += [function, *function.node, *function.value_info]
+    for part in parts:
+        del part.metadata_props[:]
+        part.doc_string = ""

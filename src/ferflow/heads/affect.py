@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +13,8 @@ _HIDDEN = 64
 @register
 class AffectHead(nn.Module):
     """N x F features to N x 2, valence and arousal, each between -1 and 1."""
+
+    kind = "affect"
 
     def __init__(self, classes: Sequence[str], in_features: int, dropout: float, label_smoothing: float) -> None:
         super().__init__()
@@ -37,8 +37,3 @@ class AffectHead(nn.Module):
     def outputs(self, raw: Tensor) -> Tensor:
         """Valence and arousal, N x 2."""
         return raw.float()
-
-    @staticmethod
-    def encode(labels: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
-        """Values (N x 2, float32); NaN where there is no label."""
-        return labels.to_numpy(np.float32)

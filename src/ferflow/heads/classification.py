@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-import pandas as pd
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ferflow.registry import register
 
-MISSING = -1
-
 
 @register
 class ClassificationHead(nn.Module):
     """N x F features to N x K class scores."""
+
+    kind = "classification"
 
     def __init__(self, classes: Sequence[str], in_features: int, dropout: float, label_smoothing: float) -> None:
         super().__init__()
@@ -27,7 +25,7 @@ class ClassificationHead(nn.Module):
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         """Mean cross-entropy over the rows with a label (target >= 0)."""
-        known = target != MISSING
+        known = target >= 0
         if not known.any():
             return raw.sum() * 0.0
         return F.cross_entropy(raw[known], target[known], label_smoothing=self.label_smoothing)
@@ -35,8 +33,3 @@ class ClassificationHead(nn.Module):
     def outputs(self, raw: Tensor) -> Tensor:
         """Probabilities, N x K; each row sums to 1."""
         return raw.float().softmax(dim=1)
-
-    @staticmethod
-    def encode(labels: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
-        """Class numbers (N, int64) in the order of ``classes``; -1 where there is no label."""
-        return np.asarray(pd.Categorical(labels.iloc[:, 0], categories=list(classes)).codes, np.int64)

@@ -13,11 +13,11 @@ from ferflow import registry
 Score = TypeVar("Score", bound=Callable[..., float])
 
 
-def scores(kind: str) -> Callable[[Score], Score]:
-    """Mark a metric with the kind of task that it scores."""
+def scores(kind: str, best: float = 1.0) -> Callable[[Score], Score]:
+    """Mark a metric with the kind of task that it scores and its value for a perfect prediction."""
 
     def mark(function: Score) -> Score:
-        function.kind = kind  # type: ignore[attr-defined]
+        function.kind, function.best = kind, best  # type: ignore[attr-defined]
         return function
 
     return mark

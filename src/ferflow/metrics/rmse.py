@@ -8,7 +8,7 @@ from ferflow.registry import register
 
 
 @register
-@scores("affect")
+@scores("affect", best=0.0)
 def score(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Root of the mean squared error."""
     return float(root_mean_squared_error(truth, predicted))

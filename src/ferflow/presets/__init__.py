@@ -3,6 +3,7 @@
 ``params.yaml`` stays the only place that is read; a preset is a text to copy from. Comments survive.
 """
 
+import json
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 
 from ferflow.params import PARAMS_FILE, ParamsError, parse
 
+BACKUP = "params.before.yaml"
 _BLOCK = re.compile(r"^(?=[A-Za-z_]+:)", re.MULTILINE)
 
 
@@ -22,6 +24,8 @@ def names() -> list[str]:
 def apply(name: str, data: Path | None = None, params_file: Path = PARAMS_FILE) -> list[str]:
     """Write a preset's blocks over those of ``params.yaml`` and return their names; ``data`` replaces dataset.path.
 
+    What was there before is kept beside it as ``params.before.yaml``.
+
     Raises ``ParamsError`` for an unknown preset or when the outcome would not be valid; the file is then untouched.
     """
     if name not in names():
@@ -30,9 +34,11 @@ def apply(name: str, data: Path | None = None, params_file: Path = PARAMS_FILE) 
         raise ParamsError(f"{params_file} is not here; run the command in the project's root")
     new = _blocks((files(__name__) / f"{name}.yaml").read_text())
     if data is not None:
-        new["dataset"] = re.sub(r"(?m)^  path:.*$", lambda _: f"  path: {data}", new["dataset"])
-    text = "".join((_blocks(params_file.read_text()) | new).values())
+        new["dataset"] = re.sub(r"(?m)^  path:.*$", lambda _: f"  path: {json.dumps(str(data))}", new["dataset"])
+    before = params_file.read_text()
+    text = "".join((_blocks(before) | new).values())
     parse(yaml.safe_load(text), f"{params_file} with the preset {name}")
+    params_file.with_name(BACKUP).write_text(before)
     params_file.write_text(text)
     return [block for block in new if block]
 

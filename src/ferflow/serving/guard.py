@@ -1,6 +1,7 @@
 """What stands before the service: a limit on the body, and a clear answer where the form lacks its picture.
 
-BentoML has neither a body limit nor a 4xx for a missing form field. It knows no model.
+BentoML has neither a body limit nor a 4xx for a missing form field, takes a text field for an address to
+fetch, and answers nothing to GET. It knows no model.
 """
 
 from starlette.datastructures import Headers, UploadFile
@@ -11,16 +12,24 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _NEEDS_IMAGE = {"/predict"}
+_TAKES_NOTHING = {"/model"}
 
 
 class RequestGuard:
-    """ASGI middleware: 413 for a body over ``max_bytes``, 400 for a request to ``/predict`` without a picture."""
+    """ASGI middleware: 413 for a body over ``max_bytes``, 400 for a request to ``/predict`` without exactly one picture.
+
+    What is sent to ``/model`` is dropped, and it answers to GET as to POST.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app, self.max_bytes = app, max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body within its limit, look at it, and hand it on."""
+        if scope["type"] == "http" and scope["path"] in _TAKES_NOTHING and scope["method"] in ("GET", "POST"):
+            headers = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+            await self.app({**scope, "method": "POST", "headers": headers}, _replay(b"{}", receive), send)
+            return
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
@@ -57,17 +66,19 @@ async def missing_image(scope: Scope, body: bytes) -> str:
     content_type = Headers(scope=scope).get("content-type", "")
     if not body:
         return f"the body is empty; {hint}"
-    if not content_type.startswith("multipart/form-data"):
+    if not content_type.lower().startswith("multipart/form-data"):
         return f"the content type is {content_type or 'missing'}; {hint}"
     try:
         async with Request(scope, _replay(body, _nothing_more)).form(max_files=8, max_fields=8) as form:
-            image = form.get("image")
-            size = image.size if isinstance(image, UploadFile) else None
+            images = form.getlist("image")
+            sizes = [image.size for image in images if isinstance(image, UploadFile)]
     except (HTTPException, MultiPartException) as error:
         return f"the form cannot be read: {getattr(error, 'detail', error)}; {hint}"
-    if size is None:
-        return f"the form has no file in the field 'image'; {hint}"
-    return "" if size else f"the picture is empty; {hint}"
+    if len(images) != 1 or len(sizes) != 1:
+        return (
+            f"the field 'image' must hold one file; the form has {len(sizes)} files and {len(images) - len(sizes)} texts; {hint}"
+        )
+    return "" if sizes[0] else f"the picture is empty; {hint}"
 
 
 async def _nothing_more() -> Message:

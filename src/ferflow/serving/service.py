@@ -52,9 +52,12 @@ def find_model(settings: params.Params) -> tuple[Path, str]:
         return Path(path), f"file {path}"
     from ferflow import tracking  # takes seconds to load
 
-    if tracking.has_store() and (found := tracking.champion_model(settings.register_.model)):
-        return found[0], f"{settings.register_.model}/{found[1]}"
-    log.warning("no champion in MLflow's registry: serving models/release")
+    try:
+        if tracking.has_store() and (found := tracking.champion_model(settings.register_.model)):
+            return found[0], f"{settings.register_.model}/{found[1]}"
+        log.warning("no champion in MLflow's registry: serving models/release")
+    except tracking.TrackingError as error:
+        log.warning("MLflow's registry cannot be asked, so models/release is served: %s", error)
     return Path("models/release"), "models/release"
 
 
@@ -66,7 +69,7 @@ class FerFlow:
         self._settings = params.load()
         model, self._version = find_model(self._settings)
         self._predictor = Predictor(model)
-        self._detect = choose_detector(self._settings.serve.detector, self._settings.serve.yunet)
+        self._detect = choose_detector(self._settings.serve.detector, self._settings.serve.detector_files)
 
     @bentoml.api(route="/predict")
     def predict(self, image: Path) -> Answer:

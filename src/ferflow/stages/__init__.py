@@ -28,6 +28,9 @@ HISTORIES = Path("reports/training")
 REGISTRATION = Path("reports/registration.json")
 
 
+HOPELESS = 2  # exit code of a stage that would fail again: its input, its parameters or its files are wrong
+
+
 class StageError(RuntimeError):
     """A stage that cannot go on; the message says why and what to do."""
 
@@ -67,13 +70,16 @@ def read_json(path: Path) -> Any:
 def main(run: Callable[..., Summary]) -> None:
     """Run a stage from the command line: its arguments are the stage's; a known error ends with one message.
 
+    The exit code is ``HOPELESS`` where trying again cannot help, 1 where it might.
     Where ``FERFLOW_RESULT`` names a file, the summary and the seconds of work (without imports) go there too.
     """
     started = perf_counter()
     try:
         summary = run(*sys.argv[1:])
-    except (StageError, ValueError, OSError) as error:
-        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+    except (StageError, ArithmeticError, ValueError, KeyError, OSError) as error:
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"{Path(sys.argv[0]).stem}: {message}", file=sys.stderr, flush=True)
+        sys.exit(1 if isinstance(error, OSError) and not isinstance(error, FileNotFoundError) else HOPELESS)
     print(summary.as_text(), flush=True)
     if result := os.environ.get("FERFLOW_RESULT"):
         work_s = perf_counter() - started - summary.imports_s

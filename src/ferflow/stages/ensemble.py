@@ -1,15 +1,15 @@
 """Stage ensemble: weights of the members, fitted on validation predictions, and the ensemble's own predictions."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 
 from ferflow import params
 from ferflow.card import Card, task_columns
 from ferflow.ensemble import combine, fit_weights
-from ferflow.evaluation import class_numbers
-from ferflow.faces import load_labels
 from ferflow.stages import ENSEMBLE, MANIFEST, MEMBERS, SPLITS, StageError, Summary, main, read_json, write_json
-from ferflow.tables import predictions_table, task_labels
+from ferflow.tables import load_labels, predictions_table, task_labels, task_target
 from ferflow.vocabulary import TASKS
 
 
@@ -17,10 +17,9 @@ def run() -> Summary:
     """Write ``models/ensemble/weights.json`` and ``predictions.parquet``."""
     settings = params.load()
     names = list(settings.members)
+    forget_members_but(names)
     cards = {name: Card.model_validate(read_json(MEMBERS / name / "card.json")) for name in names}
-    first = cards[names[0]]
-    if differing := [name for name in names if cards[name].tasks != first.tasks]:
-        raise StageError(f"the members {differing} have other tasks or classes than {names[0]}: train them on the same data")
+    tasks = common_tasks(cards)
     tables = {name: pd.read_parquet(MEMBERS / name / "predictions.parquet").set_index("id") for name in names}
     labels = load_labels(MANIFEST, SPLITS)
     index = tables[names[0]].index
@@ -28,21 +27,21 @@ def run() -> Summary:
 
     weights: dict[str, list[float]] = {}
     outputs: dict[str, np.ndarray] = {}
-    for task, classes in first.tasks.items():
-        columns = task_columns(task, classes)
-        stacked = np.stack([tables[name].loc[index, columns].to_numpy() for name in names])
-        truth = task_labels(labels.loc[index], task)
-        target = truth.to_numpy(np.float64) if TASKS[task].kind == "affect" else class_numbers(truth, classes)
+    for task, classes in tasks.items():
+        able = [name for name in names if task in cards[name].tasks]
+        stacked = np.stack([tables[name].loc[index, task_columns(task, classes)].to_numpy() for name in able])
+        target = task_target(task_labels(labels.loc[index], task), task, classes)
         fitted = fit_weights(stacked[:, is_val], target[is_val])
-        weights[task], outputs[task] = fitted.tolist(), combine(stacked, fitted)
+        share = dict(zip(able, fitted.tolist(), strict=True))
+        weights[task], outputs[task] = [share.get(name, 0.0) for name in names], combine(stacked, fitted)
 
     card = Card(
         name="ensemble",
         members={name: cards[name].members[name] for name in names},
-        input_size=first.input_size,
+        input_size=cards[names[0]].input_size,
         modality="gray" if {card.modality for card in cards.values()} == {"gray"} else "rgb",
-        tasks=first.tasks,
-        dataset=first.dataset,
+        tasks=tasks,
+        dataset=cards[names[0]].dataset,
         parameters=sum(card.parameters for card in cards.values()),
     )
     frames = [
@@ -54,6 +53,29 @@ def run() -> Summary:
     write_json({"card": card.model_dump(), "weights": weights}, ENSEMBLE / "ensemble.json")
     rows = [{"task": task} | {n: round(w, 3) for n, w in zip(names, weights[task], strict=True)} for task in weights]
     return Summary("ensemble: weights fitted on validation", rows)
+
+
+def common_tasks(cards: dict[str, Card]) -> dict[str, tuple[str, ...]]:
+    """Every task that a member has, in the vocabulary's order; ``StageError`` where members name its classes differently."""
+    tasks: dict[str, tuple[str, ...]] = {}
+    for task in TASKS:
+        found = {name: card.tasks[task] for name, card in cards.items() if task in card.tasks}
+        if len(set(found.values())) > 1:
+            raise StageError(f"the members {', '.join(found)} have different classes of {task}: train them on the same data")
+        if found:
+            tasks[task] = next(iter(found.values()))
+    return tasks
+
+
+def forget_members_but(names: list[str]) -> None:
+    """Remove what members left behind that params.yaml no longer names; DVC's cache still has it.
+
+    Stages depend on the folder as a whole: a stale one would make another clone's status differ.
+    """
+    for folder in MEMBERS.iterdir():
+        if folder.is_dir() and folder.name not in names:
+            shutil.rmtree(folder)
+            print(f"removed {folder}: params.yaml has no such member any more (its commit's dvc checkout brings it back)")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pandas as pd
 from ferflow import params
 from ferflow.card import Card, task_columns
 from ferflow.evaluation import ablation_row, confusion, evaluate
-from ferflow.faces import load_faces, load_labels
+from ferflow.faces import load_faces
 from ferflow.plots import confusion_matrix, gallery
 from ferflow.stages import (
     ABLATION,
@@ -22,7 +22,7 @@ from ferflow.stages import (
     read_json,
     write_json,
 )
-from ferflow.tables import task_labels
+from ferflow.tables import load_labels, task_labels
 from ferflow.vocabulary import TASKS
 
 
@@ -35,25 +35,27 @@ def run() -> Summary:
     settings = params.load()
     labels = load_labels(MANIFEST, SPLITS)
     ensemble = read_json(ENSEMBLE / "ensemble.json")
-    card = Card.model_validate(ensemble["card"])
+    release = Card.model_validate(ensemble["card"])
     metrics: dict[str, Any] = {}
     rows, leak_free_rows = [], []
-    for name in [*settings.members, card.name]:
-        folder = ENSEMBLE if name == card.name else MEMBERS / name
+    for name in [*settings.members, release.name]:
+        folder = ENSEMBLE if name == release.name else MEMBERS / name
         predictions = pd.read_parquet(folder / "predictions.parquet")
-        parameters = card.parameters if name == card.name else read_json(folder / "card.json")["parameters"]
+        card = release if name == release.name else Card.model_validate(read_json(folder / "card.json"))
         metrics[name] = _figures(predictions, labels, card)
         member = settings.members.get(name)
-        rows.append(ablation_row(name, member, parameters, metrics[name]["test"]))
-        leak_free_rows.append(ablation_row(name, member, parameters, metrics[name]["test_leak_free"]))
+        rows.append(ablation_row(name, member, card.parameters, metrics[name]["test"]))
+        leak_free_rows.append(ablation_row(name, member, card.parameters, metrics[name]["test_leak_free"]))
         _write_confusions(predictions, labels, card, name)
-    _draw_gallery(labels, card, settings.seed)
+    _draw_gallery(labels, release, settings.seed)
     write_json(metrics, METRICS)
     table = pd.DataFrame(rows)
-    table.to_csv(ABLATION, index=False)
-    _write_markdown(table, pd.DataFrame(leak_free_rows), bool(labels["leaked"].any()))
-    shown = [name for name in rows[0] if name in ("member", "backbone", "modality") or name.endswith(("_accuracy", "_ccc"))]
-    return Summary("evaluate: test split", [{name: row[name] for name in shown} for row in rows])
+    leak_free = pd.DataFrame(leak_free_rows)
+    figures = [name for name in table.columns if name.endswith(("_accuracy", "_macro_f1", "_ccc"))]
+    table.join(leak_free[figures].add_suffix("_leak_free")).to_csv(ABLATION, index=False)
+    _write_markdown(table, leak_free, bool(labels["leaked"].any()))
+    shown = [name for name in table.columns if name in ("member", "backbone", "modality") or name.endswith(("_accuracy", "_ccc"))]
+    return Summary("evaluate: test split", [{name: row.get(name, "") for name in shown} for row in rows])
 
 
 def _figures(predictions: pd.DataFrame, labels: pd.DataFrame, card: Card) -> dict[str, Any]:
@@ -96,10 +98,12 @@ def _draw_gallery(labels: pd.DataFrame, card: Card, seed: int) -> None:
 
 
 def _write_markdown(table: pd.DataFrame, leak_free: pd.DataFrame, leaks: bool) -> None:
-    lines = ["# Ablation", "", "Test split; accuracies and F1 in percent.", "", table.to_markdown(index=False)]
+    lines = ["# Ablation", "", "Test split; accuracies and F1 in percent.", ""]
+    lines.append(table.to_markdown(index=False, missingval=""))
     if leaks:
-        lines += ["", "## Without test images that are also in training or validation", "", leak_free.to_markdown(index=False)]
-    ABLATION.with_suffix(".md").write_text("\n".join(lines).replace("nan", "") + "\n")
+        lines += ["", "## Without test images that are also in training or validation", ""]
+        lines.append(leak_free.to_markdown(index=False, missingval=""))
+    ABLATION.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ferflow import params, tracking
-from ferflow.faces import load_faces, load_labels
+from ferflow.faces import load_faces
 from ferflow.stages import (
     ABLATION,
     DATA_REPORTS,
@@ -25,6 +25,7 @@ from ferflow.stages import (
     read_json,
     write_json,
 )  # fmt: skip
+from ferflow.tables import load_labels
 
 
 def run() -> Summary:
@@ -70,7 +71,10 @@ def flatten(figures: dict[str, Any], prefix: str = "") -> dict[str, float]:
     flat: dict[str, float] = {}
     for key, value in figures.items():
         name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: float(value)}
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{name}.")
+        elif value is not None:
+            flat[name] = float(value)
     return flat
 
 

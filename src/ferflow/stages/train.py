@@ -10,12 +10,12 @@ import torch
 
 from ferflow import params
 from ferflow.card import Card
-from ferflow.faces import load_faces, load_labels, tasks_of
+from ferflow.faces import Faces, load_faces, tasks_of
 from ferflow.params import Member
 from ferflow.registry import get
-from ferflow.stages import HISTORIES, MANIFEST, MEMBERS, SPLITS, Summary, main, write_json
-from ferflow.tables import predictions_table
-from ferflow.training import Faces, Trained, predict, train
+from ferflow.stages import HISTORIES, MANIFEST, MEMBERS, SPLITS, StageError, Summary, main, write_json
+from ferflow.tables import load_labels, predictions_table
+from ferflow.training import Trained, predict, train
 
 
 def run(name: str) -> Summary:
@@ -24,7 +24,9 @@ def run(name: str) -> Summary:
     member = settings.member(name)
     libraries = load_libraries(member)
     labels = load_labels(MANIFEST, SPLITS)
-    tasks = tasks_of(labels)
+    tasks = member.learns(tasks_of(labels))
+    if not tasks:
+        raise StageError(f"members.{name}.task_weights gives no task of this data a weight above 0: there is nothing to learn")
     size = settings.dataset.image_size
     data = load_faces(MANIFEST, labels, ("train", "val", "test"), size, member.modality, tasks)
     trained = train(member, tasks, data["train"], data["val"], settings.seed)

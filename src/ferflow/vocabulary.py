@@ -59,6 +59,7 @@ MANIFEST_COLUMNS: dict[str, str] = {
     "gender": "string",
     "race": "string",
     "votes": "list<int16>",  # one count an expression, in the order of EXPRESSIONS
+    "problem": "string",  # why the source itself says that the face cannot be used; null where it does not
 }
 
 

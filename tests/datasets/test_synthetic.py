@@ -3,7 +3,7 @@ import pytest
 import yaml
 from conftest import ACTION_UNITS
 
-from ferflow.datasets import DataError, synthetic
+from ferflow.datasets import DataError, Part, synthetic
 from ferflow.images import decode
 from ferflow.vocabulary import EXPRESSIONS, GENDERS, RACES
 
@@ -18,10 +18,9 @@ def test_the_same_seed_draws_the_same_bytes_and_another_seed_does_not():
     assert all(a["image"] != b["image"] for a, b in zip(first, other, strict=True))
 
 
-def test_many_processes_draw_what_one_draws(monkeypatch):
+def test_shares_draw_what_the_whole_draws():
     alone = draw(5, count=40)
-    monkeypatch.setattr(synthetic, "_CHUNK", 8)
-    assert draw(5, count=40) == alone
+    assert [row for index in range(3) for row in draw(5, count=40, part=Part(index, 3))] == alone
 
 
 def test_every_face_has_every_label_and_expressions_take_turns(drawn_rows):

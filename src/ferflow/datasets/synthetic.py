@@ -8,25 +8,29 @@ The drawings exercise every head and every stage. They are not people: accuracy 
 about accuracy on people. The module knows nothing of files other than its own table of action units.
 """
 
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 import yaml
 
-from ferflow.datasets import DataError, Row, Rows
+from ferflow.datasets import WHOLE, About, DataError, Part, Row, Rows
 from ferflow.images import encode_png
 from ferflow.registry import register
 from ferflow.vocabulary import EXPRESSIONS, GENDERS, RACES
 
+ABOUT = About(
+    title="drawn faces",
+    faces="as many as asked for, RGB of any size, every label",
+    terms="Apache-2.0, as this project; they are of nobody",
+    homepage="",
+    layout="src/ferflow/datasets/synthetic.yaml, the table of facial action units",
+    by_hand="nothing to fetch: they are drawn from the seed",
+    slow=True,
+)
 UNITS = ("brow_inner", "brow_outer", "lids", "nose", "corners", "one_side", "stretch", "upper_lip", "jaw")
 _CANVAS = 160  # side of the drawing before it is scaled down, pixels
-_CHUNK = 200  # faces that one process draws at a time
 _SHIFT = 4  # OpenCV draws at 1/16 of a pixel
 _LINE = cv2.LINE_AA
 _STEPS_25 = np.linspace(0, 1, 25)
@@ -70,28 +74,15 @@ class Person:
 
 
 @register
-def load(path: Path, *, seed: int, count: int = 4800, size: int = 64) -> Rows:
+def load(path: Path, *, seed: int, part: Part = WHOLE, count: int = 4000, size: int = 64) -> Rows:
     """Draw ``count`` RGB faces of ``size`` x ``size`` pixels; the same seed gives the same bytes.
 
     Expressions take turns, so that every class has the same number of faces (plus or minus one).
     Raises ``DataError`` when the table of action units at ``path`` is not complete.
     """
     table = read_action_units(path)
-    chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
-    draw = partial(_draw_rows, table=table, size=size, seed=seed)
-    if len(chunks) < 4:  # not worth the start of other processes
-        yield from chain.from_iterable(map(draw, chunks))
-        return
-    with ProcessPoolExecutor(mp_context=get_context("forkserver")) as pool:
-        yield from chain.from_iterable(pool.map(draw, chunks))
-
-
-def _draw_rows(indices: range, *, table: dict[str, dict[str, float]], size: int, seed: int) -> list[Row]:
-    cv2.setNumThreads(1)
-    return [
-        draw_row(index, EXPRESSIONS[index % len(EXPRESSIONS)], table, size, np.random.default_rng([seed, index]))
-        for index in indices
-    ]
+    for index in part.of(range(count)):
+        yield draw_row(index, EXPRESSIONS[index % len(EXPRESSIONS)], table, size, np.random.default_rng([seed, index]))
 
 
 def read_action_units(path: Path) -> dict[str, dict[str, float]]:

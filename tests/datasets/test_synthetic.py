@@ -8,8 +8,8 @@ from ferflow.images import decode
 from ferflow.vocabulary import EXPRESSIONS, GENDERS, RACES
 
 
-def draw(seed: int, count: int = 8) -> list[dict]:
-    return list(synthetic.load(ACTION_UNITS, seed=seed, count=count, size=64))
+def draw(seed: int, count: int = 8, **options) -> list[dict]:
+    return list(synthetic.load(ACTION_UNITS, seed=seed, count=count, size=64, **options))
 
 
 def test_the_same_seed_draws_the_same_bytes_and_another_seed_does_not():

@@ -10,8 +10,9 @@ from ferflow import params
 from ferflow.card import Card
 from ferflow.datasets import synthetic
 from ferflow.images import encode_png
+from ferflow.ingestion import join
 from ferflow.registry import get
-from ferflow.tables import write_manifest
+from ferflow.tables import write_rows
 from ferflow.vocabulary import EXPRESSIONS
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +27,8 @@ def drawn_rows() -> list[dict]:
 @pytest.fixture(scope="session")
 def manifest(drawn_rows, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("data") / "manifest.parquet"
-    write_manifest(drawn_rows, path)
+    write_rows(drawn_rows, path.with_suffix(".0"))
+    join([path.with_suffix(".0")], path)
     return path
 
 

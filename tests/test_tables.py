@@ -11,33 +11,34 @@ from ferflow.tables import (
     iter_images,
     labelled_tasks,
     predictions_table,
+    read_images,
     read_labels,
     task_labels,
-    write_manifest,
+    write_rows,
 )
 
 
 def test_what_is_written_is_read_again_with_sizes_filled_in(tmp_path):
     path = tmp_path / "manifest.parquet"
-    assert write_manifest([{"id": "a", "image": png(), "expression": "happy"}, {"id": "b", "image": b"junk"}], path) == 2
+    rows = [{"id": "a", "image": png(), "expression": "happy"}, {"id": "b", "image": b"junk"}, {"id": "c"}]
+    assert write_rows(rows, path) == 3
     labels = read_labels(path)
-    assert labels["id"].tolist() == ["a", "b"]
-    assert labels[["width", "height"]].to_numpy().tolist() == [[48, 48], [0, 0]]
-    assert [id_ for batch in iter_images(path) for id_, _ in batch] == ["a", "b"]
+    assert labels["id"].tolist() == ["a", "b", "c"]
+    assert labels[["width", "height"]].to_numpy().tolist() == [[48, 48], [0, 0], [0, 0]]
+    assert [id_ for batch in iter_images(path) for id_, _ in batch] == ["a", "b", "c"]
+    assert read_images(path, {"b", "a", "x"}) == {"a": png(), "b": b"junk"}
 
 
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([], "no rows"),
         ([{"id": "a", "image": b"", "mood": 1}], "'a'.*mood"),
         ([{"id": "a", "image": b"x"}, {"id": "b", "image": b"x", "age": "old"}], "'b'"),
     ],
 )
-def test_bad_rows_are_named_and_leave_no_file(rows, words, tmp_path):
+def test_bad_rows_are_named(rows, words, tmp_path):
     with pytest.raises(DataError, match=words):
-        write_manifest(rows, tmp_path / "manifest.parquet")
-    assert list(tmp_path.iterdir()) == []
+        write_rows(rows, tmp_path / "manifest.parquet")
 
 
 def test_a_file_with_other_columns_is_not_a_manifest(tmp_path):

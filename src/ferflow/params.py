@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ferflow.registry import names
 from ferflow.vocabulary import TASKS, Modality
@@ -43,14 +43,68 @@ class Dataset(_Block):
         return self
 
 
+class Rule(_Block):
+    """What a check does when it finds something: ``fail`` stops the pipeline, ``quarantine`` sets the rows aside,
+    ``warn`` reports, ``off`` says nothing. ``allow`` is the share that is still fine (not for quarantine)."""
+
+    do: Literal["fail", "quarantine", "warn", "off"]
+    allow: float = Field(0.0, ge=0, le=1)
+
+
+class Checks(_Block):
+    """The rule of every check; ``warn`` is short for ``{do: warn}``. What they look for stands in quality.py."""
+
+    unreadable: Rule
+    source_problem: Rule
+    unlabelled: Rule
+    unknown_label: Rule
+    flat: Rule
+    small: Rule
+    size: Rule
+    light: Rule
+    sharpness: Rule
+    identical: Rule
+    alike: Rule
+    conflicting: Rule
+    too_few_rows: Rule
+    too_few_in_class: Rule
+    imbalance: Rule
+    no_face: Rule
+    quarantined: Rule
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _may_be_a_word(cls, value: Any) -> Any:
+        return {"do": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _can_do_that(self) -> "Checks":
+        for name in ("too_few_rows", "too_few_in_class", "imbalance", "no_face", "quarantined"):
+            if self.rule(name).do == "quarantine":
+                raise ValueError(f"{name} is about the whole table: it can fail, warn or be off")
+        if self.unreadable.do != "quarantine":
+            raise ValueError("unreadable images can only be quarantined: nothing can be measured of them")
+        return self
+
+    def rule(self, name: str) -> Rule:
+        """The rule of the check called ``name``."""
+        rule: Rule = getattr(self, name)
+        return rule
+
+
 class Validate(_Block):
-    """Limits of the data validation. A breached error stops the pipeline, a warning goes to the report."""
+    """Limits of the data validation, and how strict it is."""
 
     min_rows: int = Field(ge=1)
     min_class_rows: int = Field(ge=0)
+    max_class_ratio: float = Field(ge=1, description="largest class to smallest")
     min_contrast: float = Field(ge=0, description="standard deviation of grey levels under which an image is flat")
-    max_flat_share: float = Field(ge=0, le=1)
-    max_duplicate_share: float = Field(ge=0, le=1)
+    min_side: int = Field(ge=1, description="pixels")
+    outlier_iqr: float = Field(gt=0, description="an outlier lies that many interquartile ranges outside the quartiles")
+    near_distance: int = Field(ge=0, le=15, description="differing bits of the perceptual hashes of near duplicates")
+    near_correlation: float = Field(ge=0, le=1, description="least correlation of the thumbnails of near duplicates")
+    face_sample: int = Field(ge=0, description="images in which a face is looked for")
+    checks: Checks
 
 
 class Split(_Block):

@@ -1,5 +1,6 @@
 """Pictures of figures; the only importer of matplotlib."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -29,15 +30,32 @@ def confusion_matrix(pairs: pd.DataFrame, classes: tuple[str, ...], title: str, 
     plt.close(figure)
 
 
-def gallery(faces: np.ndarray, captions: list[str], right: list[bool], title: str, path: Path, columns: int = 8) -> None:
-    """Draw faces (N x S x S x 3, uint8) in rows, each with its caption: green where the answer is right, else red."""
-    rows = -(-len(faces) // columns)
+def bars(names: list[str], values: list[int], title: str, path: Path) -> None:
+    """Draw a bar with its number for every name."""
+    figure, axes = plt.subplots(figsize=(6, 0.6 + 0.32 * max(1, len(names))), layout="constrained")
+    axes.bar_label(axes.barh(names, values, color="steelblue"), padding=3, fontsize=8)
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title, fontsize=10)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def gallery(
+    faces: Sequence[np.ndarray], captions: list[str], right: list[bool] | None, title: str, path: Path, columns: int = 8
+) -> None:
+    """Draw faces (each H x W x 3, uint8) in rows, each with its caption: green where the answer is right, else red.
+
+    Black captions without ``right``.
+    """
+    rows = max(1, -(-len(faces) // columns))
+    colours = ["black"] * len(faces) if right is None else ["darkgreen" if good else "crimson" for good in right]
     figure, axes = plt.subplots(rows, columns, figsize=(1.35 * columns, 1.55 * rows + 0.4), layout="constrained", squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    for axis, face, caption, good in zip(axes.flat, faces, captions, right, strict=False):
+    for axis, face, caption, colour in zip(axes.flat, faces, captions, colours, strict=False):
         axis.imshow(face)
-        axis.set_title(caption, fontsize=8, color="darkgreen" if good else "crimson", pad=3)
+        axis.set_title(caption, fontsize=8, color=colour, pad=3)
     figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=110)
     plt.close(figure)

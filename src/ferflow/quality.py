@@ -1,43 +1,43 @@
-"""Data quality: what each image measures, which rows go to quarantine, and the expectations the rest must meet.
+"""Data quality: what is wrong with which row, and the expectations that the rest must meet.
 
-The suite runs in Great Expectations. Values in, values out; it knows no stage and reads no file.
+Row checks mark rows; ``validate.checks`` in params.yaml says of each whether such rows stop the pipeline, go to
+quarantine, or are reported. The rows that are kept are held to the suite in Great Expectations, which writes its own
+pages. Values in, values out (but for those pages); it knows no stage.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
-import cv2
-import great_expectations as gx
 import numpy as np
 import pandas as pd
 
-from ferflow.images import ImageError, decode, image_statistics
 from ferflow.params import Validate
 from ferflow.vocabulary import EXPRESSIONS, GENDERS, RACES
 
-MEASURES = ("brightness", "contrast", "sharpness")
-
-
-def measure(images: Iterable[tuple[str, bytes]]) -> pd.DataFrame:
-    """One row an image: ``id, pixel_hash, brightness, contrast, sharpness, problem``.
-
-    Brightness is the mean grey level (0 to 255), contrast its standard deviation, sharpness the variance of
-    the Laplacian. Images with the same decoded pixels have the same hash. ``problem`` is empty, or says why
-    the image cannot be used; its measures are then null.
-    """
-    return pd.DataFrame([_measure(id_, data) for id_, data in images])
-
-
-def _measure(id_: str, data: bytes) -> dict[str, Any]:
-    try:
-        rgb = decode(data)
-    except ImageError as error:
-        return {"id": id_, "pixel_hash": None, **dict.fromkeys(MEASURES, np.nan), "problem": str(error)}
-    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    digest = blake2b(rgb.tobytes(), digest_size=16, salt=f"{rgb.shape[0]}x{rgb.shape[1]}".encode()).hexdigest()
-    return {"id": id_, "pixel_hash": digest, **image_statistics(gray), "problem": ""}
+_LABELS = ["expression", "valence", "arousal", "age", "gender", "race"]
+_RANGES = {"valence": (-1, 1), "arousal": (-1, 1), "age": (0, 129)}
+_NAMES = {"expression": EXPRESSIONS, "gender": GENDERS, "race": RACES}
+WORDS = {
+    "unreadable": "images that cannot be decoded",
+    "source_problem": "rows that the source itself calls unusable",
+    "unlabelled": "rows without any label",
+    "unknown_label": "rows with a label that is unknown or out of range",
+    "flat": "blank or nearly constant images",
+    "small": "images below the least side",
+    "size": "images of an outlying size",
+    "light": "images of an outlying brightness",
+    "sharpness": "images of an outlying sharpness",
+    "identical": "images identical to an earlier one",
+    "alike": "images nearly identical to an earlier one",
+    "conflicting": "identical images with different expressions",
+    "too_few_rows": "fewer rows than validate.min_rows",
+    "too_few_in_class": "a class with fewer rows than validate.min_class_rows",
+    "imbalance": "the largest class more than validate.max_class_ratio times the smallest",
+    "no_face": "sampled images in which the detector finds no face",
+    "quarantined": "rows in quarantine",
+}
 
 
 @dataclass(frozen=True)
@@ -45,71 +45,172 @@ class Check:
     """One expectation and what came of it; ``found`` says it in words."""
 
     name: str
-    severity: Literal["error", "warning"]
+    severity: str
     passed: bool
     found: str
 
 
-def checks(labels: pd.DataFrame, measures: pd.DataFrame, limits: Validate) -> list[Check]:
-    """Run the suite over the rows that were kept; errors first. Both tables have the same ids in the same order."""
-    if labels["id"].tolist() != measures["id"].tolist():
-        raise ValueError("labels and measures are not of the same rows")
-    frame = pd.concat([labels.reset_index(drop=True), measures.drop(columns="id").reset_index(drop=True)], axis=1)
-    results = _run_suite(_suite(limits, frame), frame)
-    return sorted(results, key=lambda check: (check.severity != "error", check.passed))
+def row_flags(labels: pd.DataFrame, measures: pd.DataFrame, groups: pd.DataFrame, limits: Validate) -> pd.DataFrame:
+    """One boolean column a row check (see ``WORDS``), N rows; all tables have the same rows in the same order.
+
+    ``groups`` has the columns ``same`` and ``near`` of ``duplicates.duplicate_groups``. Outliers lie beyond Tukey's far
+    fences, ``outlier_iqr`` interquartile ranges outside the quartiles; size and sharpness on a logarithmic scale.
+    """
+    readable = measures["unreadable"] == ""
+    side = labels[["width", "height"]].min(axis=1)
+    identical = groups["same"].duplicated() & readable
+    return pd.DataFrame(
+        {
+            "unreadable": ~readable,
+            "source_problem": labels["problem"].notna(),
+            "unlabelled": labels[_LABELS].isna().all(axis=1) & labels["problem"].isna(),
+            "unknown_label": unknown_labels(labels) != "",
+            "flat": measures["contrast"] < limits.min_contrast,
+            "small": readable & (side < limits.min_side),
+            "size": _outliers(np.log(side.where(readable & (side > 0))), limits.outlier_iqr),
+            "light": _outliers(measures["brightness"], limits.outlier_iqr),
+            "sharpness": _outliers(np.log1p(measures["sharpness"]), limits.outlier_iqr),
+            "identical": identical,
+            "alike": groups["near"].duplicated() & readable & ~identical,
+            "conflicting": readable & (labels["expression"].groupby(groups["same"]).transform("nunique") > 1),
+        }
+    )
 
 
-def _suite(limits: Validate, frame: pd.DataFrame) -> list[tuple[str, Literal["error", "warning"], str, dict[str, Any]]]:
-    """``(name, severity, Great Expectations class, arguments)`` of every expectation."""
-    present = sorted(set(frame["expression"].dropna()))
-    frame["is_flat"] = frame["contrast"] < limits.min_contrast
-    frame["is_duplicate"] = frame["pixel_hash"].duplicated()
-    frame["has_label"] = frame[["expression", "valence", "age", "gender", "race"]].notna().any(axis=1)
-    between, members = "ExpectColumnValuesToBeBetween", "ExpectColumnValuesToBeInSet"
-    suite: list[tuple[str, Literal["error", "warning"], str, dict[str, Any]]] = [
-        ("enough rows", "error", "ExpectTableRowCountToBeBetween", {"min_value": limits.min_rows}),
-        ("ids are there", "error", "ExpectColumnValuesToNotBeNull", {"column": "id"}),
-        ("ids are unique", "error", "ExpectColumnValuesToBeUnique", {"column": "id"}),
-        ("every row has a label", "error", members, {"column": "has_label", "value_set": [True]}),
-        ("expressions are known", "error", members, {"column": "expression", "value_set": list(EXPRESSIONS)}),
-        ("genders are known", "error", members, {"column": "gender", "value_set": list(GENDERS)}),
-        ("races are known", "error", members, {"column": "race", "value_set": list(RACES)}),
-        ("valence is in range", "error", between, {"column": "valence", "min_value": -1, "max_value": 1}),
-        ("arousal is in range", "error", between, {"column": "arousal", "min_value": -1, "max_value": 1}),
-        ("ages are in range", "error", between, {"column": "age", "min_value": 0, "max_value": 129}),
-        ("few flat images", "warning", members,
-         {"column": "is_flat", "value_set": [False], "mostly": 1 - limits.max_flat_share}),
-        ("few identical images", "warning", members,
-         {"column": "is_duplicate", "value_set": [False], "mostly": 1 - limits.max_duplicate_share}),
-    ]  # fmt: skip
-    for name in present:
-        rows = {"column": f"n_{name}", "min_value": limits.min_class_rows}
-        frame[f"n_{name}"] = int((frame["expression"] == name).sum())
-        suite.append((f"enough faces of class {name}", "warning", between, rows))
-    return suite
+def unknown_labels(labels: pd.DataFrame) -> pd.Series:
+    """Which label of a row is unknown or out of range, in words; empty where none is."""
+    words = pd.Series("", index=labels.index)
+    for column in _LABELS:
+        values = labels[column]
+        known = values.isin(_NAMES[column]) if column in _NAMES else values.between(*_RANGES[column])
+        wrong = values.notna() & ~known
+        words[wrong] += f"{column} is " + values[wrong].astype(str) + " "
+    return words.str.strip()
 
 
-def _run_suite(suite: list[tuple[str, Literal["error", "warning"], str, dict[str, Any]]], frame: pd.DataFrame) -> list[Check]:
+def _outliers(values: pd.Series, fence: float) -> pd.Series:
+    low, high = values.quantile(0.25), values.quantile(0.75)
+    return (values < low - fence * (high - low)) | (values > high + fence * (high - low))
+
+
+def reasons(flags: pd.DataFrame, labels: pd.DataFrame, measures: pd.DataFrame, limits: Validate) -> pd.Series:
+    """Why a row goes to quarantine, in words; empty where it does not."""
+    words = pd.Series("", index=flags.index)
+    for name in map(str, flags):
+        if limits.checks.rule(name).do == "quarantine" and flags[name].any():
+            rows = flags[name]
+            details = {"unreadable": measures["unreadable"], "source_problem": labels["problem"]}
+            detail = unknown_labels(labels) if name == "unknown_label" else details.get(name)
+            said = detail[rows].astype(str) if detail is not None else WORDS[name]
+            words[rows] += words[rows].map(lambda before: "; " if before else "") + said
+    return words
+
+
+def class_weights(labels: pd.Series) -> pd.DataFrame:
+    """``class, rows, weight`` with weight = N / (K n), for the K classes that occur."""
+    counts = labels.value_counts().sort_index()
+    weights = counts.sum() / (len(counts) * counts) if len(counts) else counts.astype(float)
+    return pd.DataFrame({"class": counts.index, "rows": counts.to_numpy(), "weight": weights.to_numpy().round(4)})
+
+
+def face_rate(images: Iterator[np.ndarray], detect: Callable[[np.ndarray], list[Any]]) -> tuple[int, int]:
+    """In how many of the images (H x W x 3) the detector finds a face, and how many there were.
+
+    A crop is tight: it gets a border of half its side, and is enlarged to at least 200 pixels, before it is looked at.
+    """
+    import cv2
+
+    found = count = 0
+    for image in images:
+        height, width = image.shape[:2]
+        framed = cv2.copyMakeBorder(image, height // 2, height // 2, width // 2, width // 2, cv2.BORDER_REPLICATE)
+        scale = max(1.0, 200 / min(framed.shape[:2]))
+        found += bool(detect(cv2.resize(framed, None, fx=scale, fy=scale)))
+        count += 1
+    return found, count
+
+
+Expectation = tuple[str, str, str, dict[str, Any]]  # name, severity, Great Expectations class, arguments
+
+
+def suite(
+    flags: pd.DataFrame, labels: pd.DataFrame, facts: dict[str, float], limits: Validate
+) -> tuple[list[Expectation], pd.DataFrame]:
+    """The expectations of the rows that were kept, and the table they are about.
+
+    ``facts``: ``quarantined`` (share of all rows) and, where it was measured, ``no_face`` (share of the sample).
+    """
+    frame = pd.concat([labels.reset_index(drop=True), flags.reset_index(drop=True)], axis=1)
+    counts = labels["expression"].value_counts()
+    facts = facts | {"too_few_in_class": counts.min() if len(counts) else 0}
+    facts |= {"imbalance": counts.max() / counts.min() if len(counts) else 1.0}
+    between = "ExpectColumnValuesToBeBetween"
+    found: list[Expectation] = [
+        ("ids are there", "fail", "ExpectColumnValuesToNotBeNull", {"column": "id"}),
+        ("ids are unique", "fail", "ExpectColumnValuesToBeUnique", {"column": "id"}),
+    ]
+    for name in WORDS:
+        rule = limits.checks.rule(name)
+        if rule.do in ("off", "quarantine"):
+            continue
+        if name in flags:
+            arguments = {"column": name, "value_set": [False], "mostly": 1 - rule.allow}
+            found.append((f"no {WORDS[name]}", rule.do, "ExpectColumnValuesToBeInSet", arguments))
+        elif name == "too_few_rows":
+            found.append((f"not {WORDS[name]}", rule.do, "ExpectTableRowCountToBeBetween", {"min_value": limits.min_rows}))
+        elif name in facts:
+            frame[f"fact_{name}"] = float(facts[name])
+            low, high = {"too_few_in_class": (limits.min_class_rows, None), "imbalance": (None, limits.max_class_ratio)}.get(
+                name, (None, rule.allow)
+            )
+            arguments = {"column": f"fact_{name}", "min_value": low, "max_value": high}
+            found.append((f"not {WORDS[name]}", rule.do, between, arguments))
+    return found, frame
+
+
+def run_suite(expectations: list[Expectation], frame: pd.DataFrame, pages: Path | None = None) -> list[Check]:
+    """Run the suite in Great Expectations, failures first; with ``pages`` it writes its data docs into that folder."""
+    import great_expectations as gx
+
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     batch = context.data_sources.add_pandas("faces").add_dataframe_asset("faces").add_batch_definition_whole_dataframe("all")
-    expectations = gx.ExpectationSuite(name="faces")
-    for name, severity, kind, arguments in suite:
+    gx_suite = context.suites.add(gx.ExpectationSuite(name="faces"))
+    for name, severity, kind, arguments in expectations:
         meta = {"name": name, "severity": severity}
-        expectations.add_expectation(getattr(gx.expectations, kind)(**arguments, meta=meta))
-    result = batch.get_batch(batch_parameters={"dataframe": frame}).validate(expectations)
-    return [_as_check(one) for one in result.results]
+        grade = "critical" if severity == "fail" else "warning"
+        gx_suite.add_expectation(getattr(gx.expectations, kind)(**arguments, meta=meta, severity=grade))
+    definition = context.validation_definitions.add(gx.ValidationDefinition(name="faces", data=batch, suite=gx_suite))
+    if pages is not None:
+        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(pages.resolve())}
+        context.add_data_docs_site(site_name="faces", site_config={"class_name": "SiteBuilder", "store_backend": store})
+    result = definition.run(batch_parameters={"dataframe": frame})
+    if pages is not None:
+        context.build_data_docs()
+    return sorted((_as_check(one, frame) for one in result.results), key=lambda check: (check.passed, check.severity != "fail"))
 
 
-def _as_check(result: Any) -> Check:
+def _as_check(result: Any, frame: pd.DataFrame) -> Check:
     meta, found = result.expectation_config.meta, result.result
+    column = result.expectation_config.kwargs.get("column", "")
     if result.exception_info.get("raised_exception"):
         words = f"could not be checked: {result.exception_info.get('exception_message')}"
+    elif column.startswith("fact_"):
+        words = _fact(result)
     elif "unexpected_count" in found:
         share = found.get("unexpected_percent") or 0.0
         words = f"{found['unexpected_count']} of {found['element_count']} rows ({share:.2f} %)"
-        if found["unexpected_count"] and (examples := found.get("partial_unexpected_list")):
-            words += f", such as {', '.join(map(str, dict.fromkeys(examples[:5])))}"
+        if column in WORDS and (rows := frame[frame[column]].head(3)).size:
+            detail = unknown_labels(rows) if column == "unknown_label" else pd.Series("", index=rows.index)
+            words += ", such as " + ", ".join(f"{i} {word}".strip() for i, word in zip(rows["id"], detail, strict=True))
     else:
         words = f"{found.get('observed_value')} rows"
     return Check(meta["name"], meta["severity"], bool(result.success), words)
+
+
+def _fact(result: Any) -> str:
+    values = result.result.get("partial_unexpected_list") or []
+    limits = result.expectation_config.kwargs
+    words = {"min_value": "at least", "max_value": "at most"}
+    limit = " and ".join(f"{word} {limits[key]:g}" for key, word in words.items() if limits.get(key) is not None)
+    return f"{values[0]:g}, wanted {limit}" if values else limit

@@ -1,6 +1,6 @@
 """Which face is for training, validation or test: the official split where there is one, else stratified.
 
-Identical images always share a side wherever the choice is ours, and subjects too where they are known.
+Identical and nearly identical images share a side wherever the choice is ours, and subjects too where they are known.
 What an official split leaks is kept, counted and marked. Values in, values out.
 """
 
@@ -10,33 +10,42 @@ import pandas as pd
 from ferflow.params import Split
 
 
-def split(labels: pd.DataFrame, pixel_hashes: pd.Series, shares: Split, seed: int) -> pd.DataFrame:
-    """One row a face: ``id, split, duplicate_group, leaked``.
+def split(labels: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) -> pd.DataFrame:
+    """One row a face: ``id, split, duplicate_group, alike_group, leaked, nearly_leaked``.
 
-    ``labels`` has ``id, official_split, subject, expression``; ``pixel_hashes`` is indexed by id. Rows with an
-    official split keep it; validation, and test where the source has none, are cut from the rest so that
-    each expression keeps its share. ``leaked`` marks a test row whose very pixels are trained on or validated with.
+    ``labels`` has ``id, official_split, subject, expression``; ``groups``, indexed by id, has ``same`` and ``near``, the
+    groups of identical and of alike images. Rows with an official split keep it; validation, and test where the
+    source has none, are cut from the rest so that each expression keeps its share. ``leaked`` marks a test row whose
+    very pixels are trained on or validated with, ``nearly_leaked`` one with an alike image there (a leaked one, too).
     """
     frame = labels[["id", "official_split", "subject", "expression"]].copy()
-    frame["duplicate_group"] = frame["id"].map(pixel_hashes)
+    frame["duplicate_group"] = frame["id"].map(groups["same"])
+    frame["alike_group"] = frame["id"].map(groups["near"])
     official = frame["official_split"]
     frame["split"] = official.where(official.isin(["val", "test"]))
     free = frame["split"].isna()
     wanted = {name: share for name, share in (("test", shares.test), ("val", shares.val)) if not (official == name).any()}
-    frame.loc[free, "split"] = _assign(frame[free], wanted, seed)
-    seen = set(frame.loc[frame["split"] != "test", "duplicate_group"])
-    frame["leaked"] = (frame["split"] == "test") & frame["duplicate_group"].isin(seen)
-    return frame[["id", "split", "duplicate_group", "leaked"]].reset_index(drop=True)
+    if free.any():
+        frame.loc[free, "split"] = _assign(frame[free], wanted, seed)
+    is_test = frame["split"] == "test"
+    for mark, group in (("leaked", "duplicate_group"), ("nearly_leaked", "alike_group")):
+        frame[mark] = is_test & frame[group].isin(set(frame.loc[~is_test, group]))
+    return frame[["id", "split", "duplicate_group", "alike_group", "leaked", "nearly_leaked"]].reset_index(drop=True)
 
 
 def _assign(frame: pd.DataFrame, wanted: dict[str, float], seed: int) -> pd.Series:
-    """Deal groups (a subject, or identical images) into the wanted splits by their shares, expression by expression."""
-    groups = frame["subject"].fillna(frame["duplicate_group"]).rename("group")
-    groups = _join_through_duplicates(groups, frame["duplicate_group"])
+    """Deal groups (a subject, or alike images) into the wanted splits by their shares, expression by expression.
+
+    Each split takes, class by class, groups drawn by lot until its share of the faces is reached.
+    """
+    groups = frame["subject"].fillna("alike " + frame["alike_group"].astype(str)).rename("group")
+    groups = _join_through_duplicates(groups, frame["alike_group"])
+    sizes = groups.value_counts()
     firsts = frame.assign(group=groups).drop_duplicates("group")[["group", "expression"]]
     firsts = firsts.iloc[np.random.default_rng(seed).permutation(len(firsts))]
-    by_class = firsts.groupby(firsts["expression"].fillna("none"))
-    position = (by_class.cumcount() + 0.5) / by_class["group"].transform("size")
+    rows = firsts["group"].map(sizes)
+    by_class = rows.groupby(firsts["expression"].fillna("none"))
+    position = (by_class.cumsum() - rows / 2) / by_class.transform("sum")
     side = pd.Series("train", index=firsts["group"].to_numpy())
     edge = 0.0
     for name, share in wanted.items():
@@ -57,15 +66,18 @@ def _join_through_duplicates(groups: pd.Series, duplicates: pd.Series) -> pd.Ser
 
 
 def leak_report(splits: pd.DataFrame, labels: pd.DataFrame) -> dict[str, int]:
-    """Counts of identical images: groups, groups across splits, leaked test rows, and groups with conflicting labels."""
-    frame = splits.merge(labels[["id", "expression"]], on="id")
-    groups = frame.groupby("duplicate_group")
-    size = groups["id"].size()
+    """What crosses from one split to another, in numbers: identical images, alike images, subjects, and leaked test rows."""
+    frame = splits.merge(labels[["id", "expression", "subject"]], on="id")
+    same, near, subjects = (frame.groupby(name) for name in ("duplicate_group", "alike_group", "subject"))
     return {
         "images": len(frame),
-        "unique_images": len(size),
-        "identical_groups": int((size > 1).sum()),
-        "groups_across_splits": int((groups["split"].nunique() > 1).sum()),
-        "groups_with_conflicting_labels": int((groups["expression"].nunique() > 1).sum()),
-        "leaked_test_images": int(frame["leaked"].sum()),
+        "unique images": same.ngroups,
+        "groups of identical images": int((same["id"].size() > 1).sum()),
+        "groups of identical images with different expressions": int((same["expression"].nunique() > 1).sum()),
+        "groups of identical images across splits": int((same["split"].nunique() > 1).sum()),
+        "groups of alike images across splits": int((near["split"].nunique() > 1).sum()),
+        "subjects": subjects.ngroups,
+        "subjects across splits": int((subjects["split"].nunique() > 1).sum()),
+        "test images identical to one in training or validation": int(frame["leaked"].sum()),
+        "test images identical or nearly identical to one there": int(frame["nearly_leaked"].sum()),
     }

@@ -18,7 +18,7 @@ from ferflow.datasets import DataError, Row
 from ferflow.images import ImageError, image_size
 from ferflow.vocabulary import MANIFEST_COLUMNS, SPLITS, TASKS, age_group, entropy
 
-_ROWS_A_GROUP = 2000
+ROWS_A_GROUP = 2000
 _ARROW_TYPES = {
     "string": pa.string(),
     "binary": pa.binary(),
@@ -29,26 +29,23 @@ _ARROW_TYPES = {
 MANIFEST_SCHEMA = pa.schema([(name, _ARROW_TYPES[kind]) for name, kind in MANIFEST_COLUMNS.items()])
 
 
-def write_manifest(rows: Iterable[Row], path: Path) -> int:
-    """Write rows to a manifest as they come and return how many; on an error no file is left behind.
+def manifest_writer(path: Path) -> pq.ParquetWriter:
+    """A writer of manifests; quick to pack, because images are packed already."""
+    return pq.ParquetWriter(path, MANIFEST_SCHEMA, compression="zstd", compression_level=1)
+
+
+def write_rows(rows: Iterable[Row], path: Path) -> int:
+    """Write rows to a manifest as they come, and return how many.
 
     Fills ``width`` and ``height`` from the image's header (0 where it is no image: validation reports it).
     Raises ``DataError`` with the row's id for an unknown column or a value of the wrong type.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
     count = 0
-    try:
-        with pq.ParquetWriter(unfinished, MANIFEST_SCHEMA, compression="zstd", compression_level=1) as writer:
-            iterator = iter(rows)
-            while batch := [_with_size(row) for row in islice(iterator, _ROWS_A_GROUP)]:
-                writer.write_table(_to_arrow(batch))
-                count += len(batch)
-        if count == 0:
-            raise DataError("the source gave no rows")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with manifest_writer(path) as writer:
+        iterator = iter(rows)
+        while batch := [_with_size(row) for row in islice(iterator, ROWS_A_GROUP)]:
+            writer.write_table(_to_arrow(batch))
+            count += len(batch)
     return count
 
 
@@ -56,7 +53,7 @@ def _with_size(row: Row) -> Row:
     if unknown := set(row) - set(MANIFEST_COLUMNS):
         raise DataError(f"row {row.get('id')!r} has the unknown columns {sorted(unknown)}")
     try:
-        width, height = image_size(row["image"])
+        width, height = image_size(row.get("image") or b"")
     except ImageError:
         width = height = 0
     return {**row, "width": width, "height": height}
@@ -95,8 +92,21 @@ def iter_images(path: Path) -> Iterator[list[tuple[str, bytes]]]:
     """``(id, encoded image)`` pairs of the manifest, a few thousand at a time, in the order of its rows."""
     check_manifest(path)
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=_ROWS_A_GROUP, columns=["id", "image"]):
+        for batch in file.iter_batches(batch_size=ROWS_A_GROUP, columns=["id", "image"]):
             yield list(zip(batch["id"].to_pylist(), batch["image"].to_pylist(), strict=True))
+
+
+def read_images(path: Path, ids: set[str]) -> dict[str, bytes]:
+    """The encoded images of some rows, by id, in the manifest's order; row groups without one of them are not read."""
+    check_manifest(path)
+    found: dict[str, bytes] = {}
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            names = file.read_row_group(group, columns=["id"])["id"].to_pylist()
+            if rows := [row for row, name in enumerate(names) if name in ids]:
+                images = file.read_row_group(group, columns=["image"])["image"]
+                found |= {names[row]: images[row].as_py() or b"" for row in rows}
+    return found
 
 
 def task_labels(labels: pd.DataFrame, task: str) -> pd.DataFrame:

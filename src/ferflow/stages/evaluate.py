@@ -29,8 +29,9 @@ from ferflow.vocabulary import TASKS
 def run() -> Summary:
     """Write ``reports/metrics.json``, ``ablation.csv`` and ``.md``, and ``reports/evaluation/``.
 
-    Test figures stand twice where identical images leak into the test split: on all of it (``test``), and
-    without them (``test_leak_free``). Validation figures are beside them, and only those chose anything.
+    Test figures stand twice where the test split has images that are identical, or nearly, to ones in training or
+    validation: on all of it (``test``), and without them (``test_leak_free``). Validation figures are beside them,
+    and only those chose anything.
     """
     settings = params.load()
     labels = load_labels(MANIFEST, SPLITS)
@@ -53,13 +54,13 @@ def run() -> Summary:
     leak_free = pd.DataFrame(leak_free_rows)
     figures = [name for name in table.columns if name.endswith(("_accuracy", "_macro_f1", "_ccc"))]
     table.join(leak_free[figures].add_suffix("_leak_free")).to_csv(ABLATION, index=False)
-    _write_markdown(table, leak_free, bool(labels["leaked"].any()))
+    _write_markdown(table, leak_free, bool(labels["nearly_leaked"].any()))
     shown = [name for name in table.columns if name in ("member", "backbone", "modality") or name.endswith(("_accuracy", "_ccc"))]
     return Summary("evaluate: test split", [{name: row.get(name, "") for name in shown} for row in rows])
 
 
 def _figures(predictions: pd.DataFrame, labels: pd.DataFrame, card: Card) -> dict[str, Any]:
-    leaked = predictions["id"].map(labels["leaked"]).to_numpy(bool)
+    leaked = predictions["id"].map(labels["nearly_leaked"]).to_numpy(bool)
     test = (predictions["split"] == "test").to_numpy()
     sides = {"val": (predictions["split"] == "val").to_numpy(), "test": test, "test_leak_free": test & ~leaked}
     return {name: _evaluate(predictions[side], labels, card) for name, side in sides.items()}
@@ -94,7 +95,9 @@ def _draw_gallery(labels: pd.DataFrame, card: Card, seed: int) -> None:
     guess = [card.tasks["expression"][number] for number in table[columns].to_numpy().argmax(axis=1)]
     right = [name == truth for name, truth in zip(guess, chosen.loc[faces.ids, "expression"], strict=True)]
     captions = [f"{name} {100 * sure:.0f} %" for name, sure in zip(guess, table["confidence"], strict=True)]
-    gallery(faces.pixels, captions, right, f"{card.dataset}: test faces and the ensemble's answer", EVALUATION / "gallery.png")
+    gallery(
+        list(faces.pixels), captions, right, f"{card.dataset}: test faces and the ensemble's answer", EVALUATION / "gallery.png"
+    )
 
 
 def _write_markdown(table: pd.DataFrame, leak_free: pd.DataFrame, leaks: bool) -> None:

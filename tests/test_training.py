@@ -1,4 +1,7 @@
+import time
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -6,15 +9,15 @@ from ferflow.faces import Faces, load_faces, tasks_of
 from ferflow.params import Split
 from ferflow.splitting import split
 from ferflow.tables import iter_images, load_labels, read_labels
-from ferflow.training import DivergedError, batches, predict, train
+from ferflow.training import DivergedError, ahead, batches, predict, train
 
 
 @pytest.fixture(scope="module")
 def loaded(manifest, tmp_path_factory):
     labels = read_labels(manifest)
-    hashes = labels.set_index("id", drop=False)["id"]
+    groups = pd.DataFrame({"same": range(len(labels)), "near": range(len(labels))}, index=labels["id"])
     path = tmp_path_factory.mktemp("splits") / "splits.parquet"
-    split(labels, hashes, Split(val=0.2, test=0.2), seed=0).to_parquet(path)
+    split(labels, groups, Split(val=0.2, test=0.2), seed=0).to_parquet(path)
     joined = load_labels(manifest, path)
     tasks = tasks_of(joined)
     return tasks, {m: load_faces(manifest, joined, ("train", "val", "test"), 32, m, tasks) for m in ("rgb", "gray")}
@@ -32,7 +35,10 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(loaded, membe
     first, again, other = (run.network.state_dict() for run in runs)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
-    assert runs[0].history == runs[1].history
+    seconds = {"epoch_s", "wait_s"}
+    first, again = ([{k: v for k, v in row.items() if k not in seconds} for row in run.history] for run in runs[:2])
+    assert first == again
+    assert all(0 <= row["wait_s"] <= row["epoch_s"] for row in runs[0].history)
     assert [row["epoch"] for row in runs[0].history] == [1, 2]
     best = max(row["val_accuracy"] for row in runs[0].history)
     assert runs[0].history[runs[0].best_epoch - 1]["val_accuracy"] == best
@@ -100,3 +106,27 @@ def test_images_are_read_in_the_manifests_order(manifest, loaded):
     ids = [id_ for batch in iter_images(manifest) for id_, _ in batch]
     order = [ids.index(id_) for id_ in loaded[1]["rgb"]["train"].ids]
     assert order == sorted(order)
+
+
+def test_items_made_ahead_keep_their_order_and_an_error_comes_through():
+    waited = [0.0]
+    assert list(ahead(iter(range(50)), waited)) == list(range(50))
+    assert waited[0] > 0
+
+    def broken():
+        yield 1
+        raise OSError("gone")
+
+    found = ahead(broken(), [0.0])
+    assert next(found) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(found)
+
+
+def test_whoever_stops_early_stops_the_thread():
+    made = []
+    source = ahead((made.append(i) or i for i in range(10_000)), [0.0], depth=2)
+    assert next(source) == 0
+    source.close()
+    time.sleep(0.5)
+    assert len(made) <= 5

@@ -5,7 +5,12 @@ It knows no file, no tracking server and no orchestrator: stages read and write,
 
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import Full, Queue
+from threading import Event, Thread
+from time import perf_counter
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +22,8 @@ from ferflow.model import FaceNetwork, build
 from ferflow.params import Member
 from ferflow.registry import get
 from ferflow.transforms import Recipe
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,8 @@ def train(member: Member, tasks: dict[str, tuple[str, ...]], data: Faces, val: F
 
     for epoch in range(1, member.epochs + 1):
         network.train()
-        total = 0.0
-        for step, (rows, pixels) in enumerate(batches(data, member.batch_size, recipe, seed + epoch)):
+        total, waited, started = 0.0, [0.0], perf_counter()
+        for step, (rows, pixels) in enumerate(ahead(batches(data, member.batch_size, recipe, seed + epoch), waited)):
             targets = {task: torch.from_numpy(target[rows]).to(device) for task, target in data.targets.items()}
             with torch.autocast(device.type, torch.bfloat16, enabled=member.precision == "bf16"):
                 raw = network(torch.from_numpy(pixels).to(device))
@@ -83,6 +90,7 @@ def train(member: Member, tasks: dict[str, tuple[str, ...]], data: Faces, val: F
             progress.update()
         figures: dict[str, float] = {"epoch": epoch, "lr": float(schedule.get_last_lr()[0])}
         figures["train_loss"] = total / (step + 1)
+        figures |= {"epoch_s": perf_counter() - started, "wait_s": waited[0]}
         figures |= validate(network, val, member)
         history.append(figures)
         score = figures.get("val_accuracy", -figures["val_loss"])
@@ -115,6 +123,42 @@ def batches(data: Faces, size: int, recipe: Recipe, seed: int) -> Iterator[tuple
     for index in range(steps_an_epoch(len(order), size)):
         rows = order[index * size : (index + 1) * size]
         yield rows, np.stack([recipe(face) for face in data.pixels[rows]])
+
+
+def ahead(source: Iterator[Item], waited: list[float], depth: int = 4) -> Iterator[Item]:
+    """The items of ``source``, made by a thread up to ``depth`` ahead; adds the seconds waited for them to ``waited[0]``."""
+    ready: Queue[tuple[bool, Item | BaseException | None]] = Queue(depth)
+    stopped = Event()
+
+    def put(message: tuple[bool, Item | BaseException | None]) -> None:
+        while not stopped.is_set():
+            with suppress(Full):
+                ready.put(message, timeout=0.1)
+                return
+
+    def make() -> None:
+        try:
+            for item in source:
+                if stopped.is_set():
+                    return
+                put((True, item))
+            put((False, None))
+        except BaseException as error:
+            put((False, error))
+
+    Thread(target=make, daemon=True).start()
+    try:
+        while True:
+            started = perf_counter()
+            more, item = ready.get()
+            waited[0] += perf_counter() - started
+            if not more:
+                if isinstance(item, BaseException):
+                    raise item
+                return
+            yield item  # type: ignore[misc]
+    finally:
+        stopped.set()
 
 
 @torch.no_grad()

@@ -13,44 +13,46 @@ from ferflow.params import Split
 def split(labels: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) -> pd.DataFrame:
     """One row a face: ``id, split, duplicate_group, alike_group, leaked, nearly_leaked``.
 
-    ``labels`` has ``id, official_split, subject, expression``; ``groups``, indexed by id, has ``same`` and ``near``, the
-    groups of identical and of alike images. Rows with an official split keep it; validation, and test where the
-    source has none, are cut from the rest so that each expression keeps its share. ``leaked`` marks a test row whose
+    ``labels`` has ``id, source, official_split, subject, expression``; ``groups``, indexed by id, has ``same`` and ``near``, the
+    groups of identical and of alike images. Rows with an official split keep it; validation and test, where a
+    source has none, are cut from its rest so that each expression keeps its share. ``leaked`` marks a test row whose
     very pixels are trained on or validated with, ``nearly_leaked`` one with an alike image there (a leaked one, too).
     """
-    frame = labels[["id", "official_split", "subject", "expression"]].copy()
+    frame = labels[["id", "source", "official_split", "subject", "expression"]].copy()
+    frame["source"] = frame["source"].fillna("")
     frame["duplicate_group"] = frame["id"].map(groups["same"])
     frame["alike_group"] = frame["id"].map(groups["near"])
     official = frame["official_split"]
     frame["split"] = official.where(official.isin(["val", "test"]))
     free = frame["split"].isna()
-    wanted = {name: share for name, share in (("test", shares.test), ("val", shares.val)) if not (official == name).any()}
+    has = {name: set(frame["source"][official == name]) for name in ("test", "val")}
     if free.any():
-        frame.loc[free, "split"] = _assign(frame[free], wanted, seed)
+        frame.loc[free, "split"] = _assign(frame[free], {"test": shares.test, "val": shares.val}, has, seed)
     is_test = frame["split"] == "test"
     for mark, group in (("leaked", "duplicate_group"), ("nearly_leaked", "alike_group")):
         frame[mark] = is_test & frame[group].isin(set(frame.loc[~is_test, group]))
     return frame[["id", "split", "duplicate_group", "alike_group", "leaked", "nearly_leaked"]].reset_index(drop=True)
 
 
-def _assign(frame: pd.DataFrame, wanted: dict[str, float], seed: int) -> pd.Series:
-    """Deal groups (a subject, or alike images) into the wanted splits by their shares, expression by expression.
+def _assign(frame: pd.DataFrame, wanted: dict[str, float], has: dict[str, set[str]], seed: int) -> pd.Series:
+    """Deal groups (a subject, or alike images) into splits by their shares, source by source and expression by expression.
 
-    Each split takes, class by class, groups drawn by lot until its share of the faces is reached.
+    A split takes groups drawn by lot until its share of the faces is reached; nothing from sources in ``has`` of it.
     """
     groups = frame["subject"].fillna("alike " + frame["alike_group"].astype(str)).rename("group")
     groups = _join_through_duplicates(groups, frame["alike_group"])
     sizes = groups.value_counts()
-    firsts = frame.assign(group=groups).drop_duplicates("group")[["group", "expression"]]
+    firsts = frame.assign(group=groups).drop_duplicates("group")[["group", "source", "expression"]]
     firsts = firsts.iloc[np.random.default_rng(seed).permutation(len(firsts))]
     rows = firsts["group"].map(sizes)
-    by_class = rows.groupby(firsts["expression"].fillna("none"))
+    by_class = rows.groupby([firsts["source"], firsts["expression"].fillna("none")])
     position = (by_class.cumsum() - rows / 2) / by_class.transform("sum")
     side = pd.Series("train", index=firsts["group"].to_numpy())
-    edge = 0.0
+    edge = pd.Series(0.0, index=firsts.index)
     for name, share in wanted.items():
-        side[((position >= edge) & (position < edge + share)).to_numpy()] = name
-        edge += share
+        end = edge + share * (~firsts["source"].isin(has[name]))
+        side[((position >= edge) & (position < end)).to_numpy()] = name
+        edge = end
     return groups.map(side)
 
 

@@ -34,6 +34,11 @@ class Part:
         """That share of a sequence."""
         return items[self.index * len(items) // self.count : (self.index + 1) * len(items) // self.count]
 
+    def of_block(self, block: int, blocks: int) -> list["Part"]:
+        """Which shares of block number ``block`` it holds, where the rows are ``blocks`` blocks one after the other."""
+        first, last = self.index * blocks, (self.index + 1) * blocks
+        return [Part(j, self.count) for j in range(self.count) if first <= block * self.count + j < last]
+
 
 WHOLE = Part()
 

@@ -54,6 +54,7 @@ class Files:
             raise DataError(f"{path} is not there")
         found = [name for name in found if "__MACOSX" not in name and not PurePosixPath(name).name.startswith(".")]
         self.names = sorted(name for name in found if suffixes is None or PurePosixPath(name).suffix.lower() in suffixes)
+        self._known = frozenset(self.names)
         if climbing := [name for name in found if name.startswith("/") or ".." in PurePosixPath(name).parts or ":" in name[:3]]:
             raise DataError(f"{path}: {climbing[0]} leads out of the archive; that is no honest archive of faces")
 
@@ -83,6 +84,9 @@ class Files:
             raise DataError(f"{self.path}: {name} is not in it") from error
         except (BadZipFile, zlib.error, OSError, RuntimeError, NotImplementedError, EOFError) as error:
             raise DataError(f"{self.path}: {name} is damaged: {error}") from error
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
 
     def find(self, ending: str) -> str | None:
         """The first file whose path ends in ``ending`` (whole parts of a path)."""

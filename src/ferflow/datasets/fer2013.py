@@ -50,36 +50,41 @@ def load(path: Path, *, seed: int, part: Part = WHOLE, usage: dict[str, str] | N
 
 
 def _from_files(files: Files, part: Part) -> Rows:
-    """Files whose last folders are ``train|test/<class>``; anything else is an error, not a guess."""
     if not files.names:
         raise DataError(f"{files.path} holds no face: expected train/<class>/*.jpg and test/<class>/*.jpg")
     for name in part.of(files.names):
-        parts = PurePosixPath(name).parts
-        label = expression(parts[-2]) if len(parts) > 2 and parts[-3] in ("train", "test") else None
-        if label is None:
-            raise DataError(
-                f"{files.path}: {name} does not lie in train/<class>/ or test/<class>/ with <class> one of "
-                "angry, disgust, fear, happy, neutral, sad, surprise"
-            )
-        yield {
-            "id": "fer2013-" + "-".join((*parts[-3:-1], PurePosixPath(name).stem)),  # a file may lie in two classes
-            "image": files.read(name),
-            "source": "fer2013",
-            "official_split": parts[-3],
-            "expression": label,
-        }
+        yield file_row(files, name)
+
+
+def file_row(files: Files, name: str) -> Row:
+    """The row of a file ``train|test/<class>/NAME``; anywhere else it is an error, not a guess."""
+    parts = PurePosixPath(name).parts
+    label = expression(parts[-2]) if len(parts) > 2 and parts[-3] in ("train", "test") else None
+    if label is None:
+        raise DataError(
+            f"{files.path}: {name} does not lie in train/<class>/ or test/<class>/ with <class> one of "
+            "angry, disgust, fear, happy, neutral, sad, surprise"
+        )
+    return {
+        "id": "fer2013-" + "-".join((*parts[-3:-1], PurePosixPath(name).stem)),  # a file may lie in two classes
+        "image": files.read(name),
+        "source": "fer2013",
+        "official_split": parts[-3],
+        "expression": label,
+    }
 
 
 def _from_csv(path: Path, usage: dict[str, str], part: Part) -> Rows:
     empty = True
     for where, row in read_table(path, ("emotion", "pixels", "Usage"), part):
         empty = False
-        yield _csv_row(where, int(where.rpartition(" ")[2]) - 2, row, usage)
-    if empty and part.index == 0:
+        yield csv_row(where, row, usage)
+    if empty and part.count == 1:
         raise DataError(f"{path} has a header and no row")
 
 
-def _csv_row(where: str, index: int, row: dict[str, str], usage: dict[str, str]) -> Row:
+def csv_row(where: str, row: dict[str, str], usage: dict[str, str]) -> Row:
+    """The row of a line of the CSV; ``where`` ends in the number of the line."""
     try:
         number = int(row["emotion"])
         if not 0 <= number < len(CSV_CLASSES):
@@ -91,7 +96,7 @@ def _csv_row(where: str, index: int, row: dict[str, str], usage: dict[str, str])
     except (ValueError, OverflowError) as error:
         raise DataError(f"{where}: {error}; expected emotion 0 to 6, {SIDE * SIDE} pixels from 0 to 255") from error
     return {
-        "id": f"fer2013-{index:05d}",
+        "id": f"fer2013-{int(where.rpartition(' ')[2]) - 2:05d}",
         "image": image,
         "source": "fer2013",
         "official_split": split,

@@ -110,7 +110,7 @@ def write_report(
     lines += ["| check | severity | passed | found |", "|---|---|---|---|"]
     lines += [f"| {c.name} | {c.severity} | {'yes' if c.passed else '**no**'} | {c.found} |" for c in results]
     lines += ["", "[All of them as Great Expectations shows them](docs/index.html)", "", "## What was counted", ""]
-    lines += ["| what | rows |", "|---|---|"]
+    lines += ["| what | count |", "|---|---|"]
     lines += [f"| {quality.WORDS.get(name, name)} | {value} |" for name, value in counts.items()]
     if faces:
         lines += [f"| a face is found (Haar cascade) | {faces[0]} of {faces[1]} sampled |"]

@@ -6,13 +6,12 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import ACTION_UNITS, png
 
 from ferflow.datasets import WHOLE, About, DataError, Part, about
 from ferflow.datasets.fairface import RACE as RACES
-from ferflow.images import encode_png, image_size
+from ferflow.images import image_size
 from ferflow.ingestion import join
 from ferflow.registry import get, names
 from ferflow.tables import write_rows
@@ -164,7 +163,7 @@ MADE = (
     synthetic,
 )
 LAYOUTS = {function.__name__: function for function in MADE}
-FOLDERS = sorted(set(names("datasets")) - {"synthetic", "csv", "parquet", "union", "fer2013", "affectnet"})
+FOLDERS = sorted(set(names("datasets")) - {"synthetic", "csv", "parquet", "union", "fer2013", "affectnet", "folder"})
 
 
 class Made:
@@ -220,7 +219,7 @@ def test_a_zip_is_read_as_the_folder_is(name, rows, tmp_path):
     assert rows(name, path=tmp_path / "packed.zip") == rows(name)
 
 
-@pytest.mark.parametrize("name", [*FOLDERS, "fer2013", "affectnet"])
+@pytest.mark.parametrize("name", [*FOLDERS, "fer2013", "affectnet", "folder"])
 def test_an_empty_folder_and_a_missing_path_are_named(name, tmp_path):
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "empty", tmp_path / "missing"):
@@ -311,66 +310,6 @@ def test_rafdb_has_attributes_where_they_are_there(rows):
     }  # fmt: skip
 
 
-def test_utkface_reads_names_and_reports_malformed_ones(rows):
-    found = {key.rpartition("-")[2]: value for key, value in by_id(rows("utkface"), "age", "gender", "race").items()}
-    assert found["26_1_2_2017.jpg.chip"] == (26, "female", "asian")
-    assert found["100_0_4_2016.jpg.chip"] == (100, "male", "others")
-    problems = [row["problem"] for row in rows("utkface") if "problem" in row]
-    assert len(problems) == 3
-    assert any("39_1_2016" in problem for problem in problems)
-
-
-def test_the_real_utkface_has_the_known_number_of_files(rows, shared):
-    found = rows("utkface", path=shared / "data/utkface_64.zip")
-    assert len(found) == 20_714
-    assert 0 < sum("problem" in row for row in found) < 10
-    assert {row["race"] for row in found if "race" in row} == {"white", "black", "asian", "indian", "others"}
-
-
-def test_fairface_folds_races_and_mends_ages(rows):
-    found = rows("fairface")
-    assert [row["age"] for row in found] == [1.0, 6.0, 14.5, 70.0, 14.5, 6.0, 54.5, 24.5]
-    assert [row["race"] for row in found] == ["white", "black", "indian", "asian", "asian", "others", "others", "white"]
-    assert [row["official_split"] for row in found] == ["train"] * 7 + ["test"]
-    assert [row["gender"] for row in found[:2]] == ["female", "male"]
-
-
-def test_a_folder_of_classes_for_every_task(rows, tmp_path):
-    assert by_id(rows("folder"), "expression", "official_split") == {
-        "folder-train-Happiness-a.png": ("happy", "train"), "folder-train-angry-b.png": ("anger", "train"),
-        "folder-valid-sad-c.png": ("sad", "val"), "folder-test-sad-c.png": ("sad", "test"),
-    }  # fmt: skip
-    for name in ("Female/a.png", "20-29/b.png", "glad/c.png", "41/d.png"):
-        write(tmp_path / name.split("/")[0], name)
-    assert rows("folder", path=tmp_path / "Female", task="gender")[0]["gender"] == "female"
-    assert rows("folder", path=tmp_path / "20-29", task="age")[0]["age"] == 25
-    assert rows("folder", path=tmp_path / "41", task="age")[0]["age"] == 41
-    assert rows("folder", path=tmp_path / "glad", classes={"glad": "happy"})[0]["expression"] == "happy"
-    with pytest.raises(DataError, match=r"glad/c\.png is no class of expression.*dataset\.options\.classes"):
-        rows("folder", path=tmp_path / "glad")
-    with pytest.raises(DataError, match="task is 'mood'; known: expression"):
-        rows("folder", task="mood")
-
-
-def test_tables_keep_their_columns(rows):
-    assert by_id(rows("csv"), "expression", "valence", "age", "subject", "votes") == {
-        "x": ("happy", 0.5, 30.0, "ann", [0, 9, 1, 0, 0, 0, 0, 0]), "y": (None, None, None, None, None),
-    }  # fmt: skip
-
-
-def test_a_manifest_is_a_source(rows):
-    found = by_id(rows("parquet"), "expression", "age", "votes")
-    assert found == {"a": ("sad", None, [1, 2, 3, 0, 0, 0, 0, 0]), "b": (None, 3.0, None)}
-
-
-def test_a_union_has_the_rows_of_all_under_their_names(rows):
-    found = rows("union")
-    assert [row["source"] for row in found] == ["fer"] * 3 + ["utk"] * 5 + ["own"] * 4
-    assert found[0]["id"].startswith("fer/fer2013-")
-    assert [row["official_split"] for row in found[:3]] == ["train", "test", "test"]
-    assert {row["official_split"] for row in found[8:]} == {None}
-
-
 WRONG_CLIP = '{"actor": "a", "frames": {"00000": {"landmarks": [], "valence": 11, "arousal": 0}}}'
 WRONG = {
     "ferplus": ("fer2013new.csv", VOTES + "Training,a,1,2\n", "line 2: 4 cells"),
@@ -380,7 +319,6 @@ WRONG = {
     "jaffe": ("KA.XX1.39.tiff", None, "KA.XX1.39.tiff is not of the form"),
     "sfew": ("Train/Bored/x_1_2.png", None, "Train/Bored/x_1_2.png does not lie in"),
     "afewva": ("001/001.json", WRONG_CLIP, "frame 00000: valence"),
-    "fairface": ("fairface_label_val.csv", "file,age,gender,race\nval/1.jpg,20-29,Male,Blue\n", "line 2: the race 'Blue'"),
     "csv": ("table.csv", "image,valence\na.png,7\n", "line 2: valence is 7"),
 }
 
@@ -406,7 +344,6 @@ def test_what_is_wrong_is_named_with_file_and_row(name, rows, tmp_path):
         ("csv", "image,mood", "a.png,1", "unknown columns mood"),
         ("csv", "image,expression", "a.png,bored", "expression is 'bored'"),
         ("csv", "image,votes", "a.png,1 2", "votes are [1, 2]"),
-        ("csv", "image,age", ",3", "the image is empty"),
     ],
 )
 def test_wrong_lines_of_tables_are_named(name, header, line, words, rows):
@@ -415,25 +352,3 @@ def test_wrong_lines_of_tables_are_named(name, header, line, words, rows):
     with pytest.raises(DataError) as error:
         rows(name)
     assert words in str(error.value)
-
-
-def test_a_wrong_union_names_its_entry(rows):
-    for entry, words in (
-        ({"source": "magic", "path": "x"}, "sources.a.source is 'magic'"),
-        ({"source": "union", "path": "x"}, "sources.a.source is 'union'"),
-        ({"path": "x"}, "sources.a must have source and path"),
-        ({"source": "utkface", "path": ".", "options": {"mood": 1}}, "sources.a.options: unknown options mood"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            rows("union", sources={"a": entry})
-    with pytest.raises(DataError, match="is empty"):
-        rows("union", sources={})
-
-
-def test_a_wrong_parquet_file_names_the_row(rows, tmp_path):
-    pd.DataFrame({"image": [encode_png(np.zeros((9, 9), np.uint8))], "age": [500.0]}).to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(DataError, match=r"x\.parquet, row 0: age is 500"):
-        rows("parquet", path=tmp_path / "x.parquet")
-    (tmp_path / "y.parquet").write_bytes(b"junk")
-    with pytest.raises(DataError, match=r"y\.parquet is not a whole Parquet file"):
-        rows("parquet", path=tmp_path / "y.parquet")

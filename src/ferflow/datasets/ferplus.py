@@ -2,9 +2,9 @@
 
 Three layouts. A folder or zip with ``fer2013.csv`` and ``fer2013new.csv``, whose rows correspond. The folders
 ``FER2013Train``, ``FER2013Valid`` and ``FER2013Test``, each with its pictures and ``label.csv`` (no header: file, box, ten
-counts). FER-2013's folder download with ``votes`` in the options: a table with the columns ``fer2013_image`` and the ten counts. The label
-is the expression with the most votes; where it is not the only one, or "unknown" or "not a face" has as many, or the image
-was taken out, the row has a ``problem`` instead. ``votes`` holds the counts of the eight expressions.
+counts). FER-2013's folder download with ``votes`` in the options: a table with the columns ``fer2013_image`` and the ten
+counts. The label is the expression with the most votes; where it is not the only one, or "unknown" or "not a face" has as
+many, or the image was taken out, the row has a ``problem`` instead. ``votes`` holds the counts of the eight expressions.
 """
 
 from collections.abc import Iterator

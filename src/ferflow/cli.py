@@ -6,6 +6,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from ferflow import cli_data
+
 _YUNET = Path("models/detectors/face_detection_yunet_2023mar.onnx")
 
 app = typer.Typer(
@@ -15,6 +17,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(cli_data.app, name="data")
 
 
 def _fail(error: Exception) -> None:

@@ -76,7 +76,7 @@ def test_shares_are_about_even():
         ({"a": {"source": "fer2013", "path": "fer", "usage": {}}}, "options.sources.a is .* expected source and path"),
         ({"a/b": {"source": "fer2013", "path": "fer"}}, "a name has no /"),
         ({"a": {"source": "fer2014", "path": "fer"}}, "sources.a: no datasets entry is called 'fer2014'; known: .*fer2013"),
-        ({"a": {"source": "fer2013", "path": "fer", "options": {"x": 1}}}, "a.options for .* fer2013: unknown options x; .*usage"),
+        ({"a": {"source": "fer2013", "path": "fer", "options": {"x": 1}}}, "a.options for .* unknown options x; known: .*usage"),
         ({"a": {"source": "fer2013", "path": "fer", "options": [1]}}, "options.sources.a is .* expected options as"),
         ({"a": {"source": "fer2013", "path": "fer", "official": "no"}}, "official as true or false"),
         ({"a": SOURCES["fer"], "b": {"source": "fer2013", "path": "none.zip"}}, r"none\.zip is not there"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from ferflow.params import PARAMS_FILE, ParamsError, parse
+from ferflow.params import PARAMS_FILE, ParamsError, load, parse
 
 BACKUP = "params.before.yaml"
 _BLOCK = re.compile(r"^(?=[A-Za-z_]+:)", re.MULTILINE)
@@ -35,12 +35,34 @@ def apply(name: str, data: Path | None = None, params_file: Path = PARAMS_FILE) 
     new = _blocks((files(__name__) / f"{name}.yaml").read_text())
     if data is not None:
         new["dataset"] = re.sub(r"(?m)^  path:.*$", lambda _: f"  path: {json.dumps(str(data))}", new["dataset"])
+    _write(new, params_file, f"the preset {name}")
+    return [block for block in new if block]
+
+
+def set_dataset(source: str, path: Path, params_file: Path = PARAMS_FILE) -> None:
+    """Make ``source`` at ``path`` the dataset of ``params.yaml``, with its image size and without options.
+
+    Raises ``ParamsError`` when the outcome would not be valid; the file is then untouched.
+    """
+    size = load(params_file).dataset.image_size
+    lines = [
+        "dataset:",
+        f"  source: {source}",
+        f"  path: {json.dumps(str(path))}",
+        f"  image_size: {size}",
+        "  options: {}",
+        "",
+        "",
+    ]
+    _write({"dataset": "\n".join(lines)}, params_file, f"the dataset {source}")
+
+
+def _write(new: dict[str, str], params_file: Path, what: str) -> None:
     before = params_file.read_text()
     text = "".join((_blocks(before) | new).values())
-    parse(yaml.safe_load(text), f"{params_file} with the preset {name}")
+    parse(yaml.safe_load(text), f"{params_file} with {what}")
     params_file.with_name(BACKUP).write_text(before)
     params_file.write_text(text)
-    return [block for block in new if block]
 
 
 def _blocks(text: str) -> dict[str, str]:

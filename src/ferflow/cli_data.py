@@ -1,0 +1,183 @@
+"""``ferflow data``: which sets there are, how one gets them, and what is in a manifest."""
+
+import shutil
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Sets of faces: list, download, import, describe, export, suspects.", no_args_is_help=True)
+RAW = Path("data/raw")
+_MANIFEST = Path("data/manifest.parquet")
+
+
+class Format(StrEnum):
+    """Forms of an export."""
+
+    csv = "csv"
+    parquet = "parquet"
+    folder = "folder"
+
+
+def _fail(error: object) -> None:
+    typer.echo(f"ferflow data: {error}", err=True)
+    raise typer.Exit(1)
+
+
+@app.command("list")
+def list_sources() -> None:
+    """List every source: what it is, and how one gets it.
+
+    Example: ferflow data list
+    """
+    from ferflow.datasets import about
+    from ferflow.registry import names
+
+    for name in names("datasets"):
+        found = about(name)
+        how = "download" if found.kaggle or found.remotes else "signed agreement" if found.agreement else "by hand"
+        typer.echo(f"{name:10} {found.title}: {found.faces} [{how}]")
+
+
+@app.command()
+def download(
+    source: Annotated[str, typer.Argument(help="A name from 'ferflow data list'.")],
+    to: Annotated[Path, typer.Option(help="Where it is put.")] = RAW,
+) -> None:
+    """Fetch a set from where its makers keep it; where that cannot be, say exactly what to do by hand.
+
+    Example: ferflow data download fer2013
+    """
+    from ferflow.datasets import about
+    from ferflow.downloads import DownloadError
+    from ferflow.downloads import download as fetch
+
+    try:
+        for path in fetch(source, about(_known(source)), to):
+            typer.echo(f"{path}\nNext: ferflow data import {source} {path} --use")
+    except DownloadError as error:
+        _fail(error)
+
+
+@app.command("import")
+def import_(
+    source: Annotated[str, typer.Argument(help="A name from 'ferflow data list'.")],
+    path: Annotated[Path, typer.Argument(help="The folder, archive or table.")],
+    use: Annotated[bool, typer.Option("--use", help="Make it the dataset of params.yaml.")] = False,
+) -> None:
+    """Check that a set can be read, put it into data/raw, and track it with DVC.
+
+    New labelled data is a new file beside the old ones: nothing that is there is overwritten.
+
+    Example: ferflow data import fer2013 ~/Downloads/fer2013.zip --use
+    """
+    from itertools import islice
+
+    from ferflow.datasets import WHOLE, DataError
+    from ferflow.params import ParamsError
+    from ferflow.presets import set_dataset
+    from ferflow.registry import get
+
+    target = RAW / path.name
+    try:
+        rows = list(islice(get("datasets", _known(source))(path, seed=0, part=WHOLE), 3))
+        if target.exists() and target.resolve() != path.resolve():
+            raise DataError(f"{target} is there already; give the new file another name")
+        if not target.exists():
+            RAW.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if path.is_dir() else shutil.copy2)(path, target)
+        typer.echo(f"{target}: the first rows can be read, such as {rows[0]['id'] if rows else 'none'}")
+        typer.echo(_track(target))
+        if use:
+            set_dataset(source, target)
+            typer.echo(f"params.yaml: dataset is now {source} at {target}. Next: dvc repro")
+    except (DataError, ParamsError, OSError, ValueError) as error:
+        _fail(error)
+
+
+def _track(path: Path) -> str:
+    import subprocess
+
+    if not Path(".dvc").is_dir() or shutil.which("dvc") is None:
+        return f"not tracked: here is no DVC repository. Later: dvc add {path}"
+    done = subprocess.run(["dvc", "add", "--quiet", str(path)], capture_output=True, text=True, check=False)
+    return f"tracked: git add {path}.dvc" if done.returncode == 0 else f"dvc add {path} failed: {done.stderr.strip()}"
+
+
+@app.command()
+def describe(
+    manifest: Annotated[Path, typer.Argument(help="A manifest.")] = _MANIFEST,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines for people.")] = False,
+) -> None:
+    """Say what is in a manifest: rows, labels, sizes, splits, problems.
+
+    Example: ferflow data describe
+    """
+    from json import dumps
+
+    from ferflow.datasets import DataError
+    from ferflow.manifests import described
+
+    try:
+        found = described(manifest)
+    except DataError as error:
+        _fail(error)
+        return
+    if json:
+        typer.echo(dumps(found, indent=2))
+        return
+    for name, value in found.items():
+        words = ", ".join(f"{key} {count}" for key, count in value.items()) if isinstance(value, dict) else value
+        typer.echo(f"{name:16} {words}")
+
+
+@app.command()
+def export(
+    target: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    form: Annotated[Format, typer.Option("--format", help="A table and pictures, Parquet, or a folder a class.")] = Format.csv,
+    manifest: Annotated[Path, typer.Option(help="A manifest.")] = _MANIFEST,
+) -> None:
+    """Write a manifest as files that other programs read; 'ferflow data import' reads them all again.
+
+    Example: ferflow data export /tmp/faces --format folder
+    """
+    from ferflow.datasets import DataError
+    from ferflow.manifests import exported
+
+    try:
+        typer.echo(f"{exported(manifest, target, form.value)} faces in {target}")
+    except DataError as error:
+        _fail(error)
+
+
+@app.command()
+def suspects(
+    member: Annotated[str, typer.Argument(help="A trained member of params.yaml.")],
+    folds: Annotated[int, typer.Option(help="Of the cross-validation.")] = 5,
+    show: Annotated[int, typer.Option(help="How many are printed.")] = 10,
+) -> None:
+    """Find labels that are probably wrong (confident learning): reports/data/suspects.csv and .png.
+
+    Example: ferflow data suspects gray-resnet
+    """
+    from ferflow import audit
+    from ferflow.params import ParamsError
+    from ferflow.stages import StageError
+
+    try:
+        found = audit.suspects(member, folds)
+    except (ParamsError, StageError, ValueError) as error:
+        _fail(error)
+        return
+    typer.echo(f"{len(found)} suspects in {audit.SUSPECTS}, pictures in {audit.SUSPECTS.with_suffix('.png')}")
+    for row in found.head(show).itertuples():
+        typer.echo(f"  {row.id}: {row.label}, rather {row.suggested} (belief in the label {row.quality:.2f})")
+
+
+def _known(source: str) -> str:
+    from ferflow.registry import names
+
+    if source not in names("datasets"):
+        _fail(f"no source is called {source!r}; known: {', '.join(names('datasets'))}")
+    return source

@@ -1,0 +1,117 @@
+"""Downloads from a real server on loopback: whole, in two goes, damaged, and not at all."""
+
+import hashlib
+import threading
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from ferflow import downloads
+from ferflow.datasets import About, Remote
+
+DATA = bytes(range(256)) * 4000
+
+
+class Server(BaseHTTPRequestHandler):
+    """Gives DATA, with ranges; of a path with 'cut' only half when asked for the whole."""
+
+    def __init__(self, seen, *args):
+        self.seen = seen
+        super().__init__(*args)
+
+    def do_GET(self):
+        self.seen.append((self.path, self.headers.get("Range")))
+        if "missing" in self.path:
+            self.send_error(404)
+            return
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        if start >= len(DATA):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(DATA) - start))
+        self.end_headers()
+        self.wfile.write(DATA[start : len(DATA) // 2 if "cut" in self.path and not start else None])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    seen: list = []
+    made = ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, seen))
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{made.server_port}", seen
+    made.shutdown()
+    made.server_close()
+
+
+def about(*remotes, **changes) -> About:
+    words = {"title": "Faces", "faces": "3", "terms": "free", "homepage": "http://page.invalid", "layout": "x.csv"}
+    return About(**words, remotes=remotes, **changes)
+
+
+def test_a_file_is_fetched_checked_and_kept(server, tmp_path):
+    url, seen = server
+    remote = Remote(f"{url}/x.csv", hashlib.sha256(DATA).hexdigest())
+    assert downloads.download("x", about(remote), tmp_path / "raw") == [tmp_path / "raw/x.csv"]
+    assert (tmp_path / "raw/x.csv").read_bytes() == DATA
+    downloads.download("x", about(remote), tmp_path / "raw")
+    assert len(seen) == 1, "what is there is not fetched again"
+
+
+def test_an_interrupted_download_goes_on_where_it_stopped(server, tmp_path):
+    url, seen = server
+    remote = Remote(f"{url}/cut.csv", hashlib.sha256(DATA).hexdigest())
+    with pytest.raises(downloads.DownloadError, match="512000 of 1024000 bytes; the same command goes on"):
+        downloads.download("x", about(remote), tmp_path)
+    assert downloads.download("x", about(remote), tmp_path)[0].read_bytes() == DATA
+    assert [rng for _, rng in seen] == [None, "bytes=512000-"]
+
+
+def test_a_finished_part_is_not_fetched_again(server, tmp_path):
+    url, _ = server
+    (tmp_path / "x.csv.part").write_bytes(DATA)
+    assert downloads.fetch(Remote(f"{url}/x.csv"), tmp_path).read_bytes() == DATA
+
+
+def test_a_wrong_checksum_fails_and_loses_nothing(server, tmp_path):
+    url, _ = server
+    with pytest.raises(downloads.DownloadError, match=r"expected 00; what came is kept as .*x\.csv\.bad"):
+        downloads.download("x", about(Remote(f"{url}/x.csv", "00")), tmp_path)
+    assert (tmp_path / "x.csv.bad").read_bytes() == DATA
+    assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize("url", ["{server}/missing.csv", "http://127.0.0.1:9/x.csv"])
+def test_what_cannot_be_had_says_what_to_do_by_hand(url, server, tmp_path):
+    with pytest.raises(downloads.DownloadError) as error:
+        downloads.download("x", about(Remote(url.format(server=server[0]))), tmp_path)
+    for words in ("http://page.invalid", "free", "x.csv", "ferflow data import x PATH", str(tmp_path)):
+        assert words in str(error.value)
+
+
+def test_kaggle_is_asked_through_its_client_and_a_failure_is_explained(tmp_path, monkeypatch):
+    kagglehub = pytest.importorskip("kagglehub")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/a.jpg").write_bytes(b"x")
+    monkeypatch.setattr(kagglehub, "dataset_download", lambda handle: str(tmp_path / "cache"))
+    (made,) = downloads.download("x", about(kaggle="who/what"), tmp_path / "raw")
+    assert (made / "a.jpg").read_bytes() == b"x"
+
+    def offline(handle):
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(kagglehub, "dataset_download", offline)
+    assert downloads.download("x", about(kaggle="who/what"), tmp_path / "raw") == [made]
+    with pytest.raises(downloads.DownloadError, match=r"(?s)no network.*kaggle\.com/datasets/who/what"):
+        downloads.download("y", about(kaggle="who/what"), tmp_path / "raw")
+
+
+def test_what_asks_for_an_agreement_is_only_explained(server, tmp_path):
+    url, seen = server
+    with pytest.raises(downloads.DownloadError, match="ask them"):
+        downloads.download("x", about(Remote(f"{url}/x.csv"), agreement=True, by_hand="ask them"), tmp_path)
+    assert seen == []

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from ferflow.images import ImageError, decode, image_statistics
 from ferflow.parallel import each
@@ -35,8 +36,10 @@ def measure(manifest: Path) -> pd.DataFrame:
     """
     check_manifest(manifest)
     groups = range(pq.read_metadata(manifest).num_row_groups)
-    parts = each(partial(measure_group, manifest), groups, worth_it=len(groups) >= _WORTH_PROCESSES)
-    return pd.concat(list(parts), ignore_index=True)
+    many = len(groups) >= _WORTH_PROCESSES
+    parts = each(partial(measure_group, manifest), groups, worth_it=many)
+    measured = tqdm(parts, total=len(groups), unit="group", desc="measure", disable=not many)
+    return pd.concat(list(measured), ignore_index=True)
 
 
 def measure_group(manifest: Path, group: int) -> pd.DataFrame:

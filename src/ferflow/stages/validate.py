@@ -1,5 +1,6 @@
 """Stage validate: measure every image, put unusable rows into quarantine, hold the rest to the expectations."""
 
+import shutil
 from collections.abc import Iterator
 
 import numpy as np
@@ -35,6 +36,7 @@ def run() -> Summary:
     facts = {"quarantined": len(quarantined) / len(labels)}
     if faces := look_for_faces(labels["id"][kept], limits.face_sample, settings.seed):
         facts["no_face"] = 1 - faces[0] / faces[1]
+    shutil.rmtree(DATA_REPORTS / "docs", ignore_errors=True)
     expectations, frame = quality.suite(flags[kept], labels[kept], facts, limits)
     results = quality.run_suite(expectations, frame, DATA_REPORTS / "docs")
     counts = {str(name): int(count) for name, count in flags.sum().items()} | known(labels[kept], groups[kept])

@@ -64,6 +64,22 @@ def test_stages_run_in_the_companion_which_ends_with_the_run(project, accompanie
     wait_until(lambda: not companion.SOCKET.exists())
 
 
+def test_a_companion_that_is_told_to_end_takes_its_server_with_it(project, accompanied, monkeypatch):
+    with companion.socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}/api")
+    monkeypatch.setattr(companion, "_run_to_accompany", lambda: accompanied.pid)
+    assert companion.ensure()
+    process = next(one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"][-1:] == [str(accompanied.pid)])
+    wait_until(process.children)
+    (server,) = process.children()
+    assert "prefect" in server.cmdline()
+    process.terminate()
+    wait_until(lambda: not process.is_running() and not server.is_running())
+    assert not companion.SOCKET.exists()
+
+
 def test_without_a_companion_a_stage_starts_its_own_interpreter(project, capfd):
     job = companion.start_stage("split", [], project / "result.json")
     assert job._process is not None

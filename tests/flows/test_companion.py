@@ -76,7 +76,8 @@ def test_a_companion_that_is_told_to_end_takes_its_server_with_it(project, accom
     (server,) = process.children()
     assert "prefect" in server.cmdline()
     process.terminate()
-    wait_until(lambda: not process.is_running() and not server.is_running())
+    assert process.wait(60) is not None or not process.is_running()
+    wait_until(lambda: not server.is_running())
     assert not companion.SOCKET.exists()
 
 

@@ -1,10 +1,12 @@
 """``make ui``: MLflow's and Prefect's pages on loopback until Ctrl-C."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
 
 from flows.companion import STATE, answers, api_url, prefect_server
@@ -14,6 +16,7 @@ MLFLOW_PORT = 5000
 
 def main() -> None:
     """Start both servers, say where they are, and stop them at the end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # stops both, too
     STATE.mkdir(exist_ok=True)
     if answers(f"http://127.0.0.1:{MLFLOW_PORT}/health"):
         sys.exit(f"something answers on port {MLFLOW_PORT} already: another make ui, or mlflow ui; stop it first")
@@ -24,6 +27,7 @@ def main() -> None:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            start_new_session=True,  # Ctrl-C is for this process, which then stops both
         )
         try:
             pages = [f"http://127.0.0.1:{MLFLOW_PORT}", api_url().removesuffix("/api")]
@@ -41,7 +45,8 @@ def main() -> None:
         except KeyboardInterrupt:
             print("stopping")
         finally:
-            mlflow.terminate()
+            with suppress(ProcessLookupError):
+                os.killpg(mlflow.pid, signal.SIGTERM)
             mlflow.wait(15)
 
 

@@ -39,6 +39,17 @@ def test_bytes_that_are_no_whole_picture_are_an_image_error(data):
         decode(data)
 
 
+def test_a_jpeg_that_is_cut_off_is_an_image_error_also_with_a_thumbnail_inside():
+    face = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    whole = cv2.imencode(".jpg", face)[1].tobytes()
+    thumbnail = whole[:2] + b"\xff\xe1" + (len(whole) + 2).to_bytes(2) + whole + whole[2:]
+    for data in (whole, thumbnail, whole + b"trailing bytes"):
+        assert decode(data).shape == (64, 64, 3)
+    for data in (whole[: len(whole) // 2], thumbnail[:-500], whole[:-2]):
+        with pytest.raises(ImageError, match="cut off"):
+            decode(data)
+
+
 def test_a_huge_picture_is_refused_before_it_is_decoded(monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(ImageError, match="48 x 48"):

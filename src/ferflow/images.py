@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 MAX_PIXELS = 50_000_000
+_JPEG, _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"  # decoders fill up what is missing with grey
 
 
 class ImageError(ValueError):
@@ -37,6 +38,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     width, height = image_size(data)
     if width * height > max_pixels:
         raise ImageError(f"the image has {width} x {height} pixels; at most {max_pixels} are accepted")
+    if data.startswith(_JPEG) and data.rfind(_END_OF_IMAGE) < data.rfind(_START_OF_SCAN):
+        raise ImageError(f"the image is cut off: {len(data)} bytes, and the JPEG's end is not among them")
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if pixels is None:
         raise ImageError(f"the image is damaged: its header says {width} x {height}, but it cannot be decoded")

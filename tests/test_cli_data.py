@@ -73,6 +73,16 @@ def test_import_overwrites_nothing_and_names_what_cannot_be_read(project):
     assert not (project / "data/raw/bad").exists()
 
 
+def test_import_of_a_table_takes_its_pictures_along_or_says_how(project):
+    (project / "new").mkdir()
+    (project / "new/a.png").write_bytes(png())
+    (project / "new/table.csv").write_text("image,expression\na.png,happy\n")
+    assert "pack both into one zip" in data("import", "csv", project / "new/table.csv", code=1)
+    assert not (project / "data/raw/table.csv").exists()
+    shutil.make_archive(str(project / "feedback"), "zip", project / "new")
+    assert "first rows can be read" in data("import", "csv", project / "feedback.zip")
+
+
 def test_import_tracks_what_it_copied_where_there_is_dvc(project):
     for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
         subprocess.run(command, check=True)

@@ -85,8 +85,7 @@ def import_(
         if target.exists() and target.resolve() != path.resolve():
             raise DataError(f"{target} is there already; give the new file another name")
         if not target.exists():
-            RAW.mkdir(parents=True, exist_ok=True)
-            (shutil.copytree if path.is_dir() else shutil.copy2)(path, target)
+            _copy(source, path, target)
         typer.echo(f"{target}: the first rows can be read, such as {rows[0]['id'] if rows else 'none'}")
         typer.echo(_track(target))
         if use:
@@ -94,6 +93,20 @@ def import_(
             typer.echo(f"params.yaml: dataset is now {source} at {target}. Next: dvc repro")
     except (DataError, ParamsError, OSError, ValueError) as error:
         _fail(error)
+
+
+def _copy(source: str, path: Path, target: Path) -> None:
+    """Copy the raw data; ``DataError``, and no copy, when it cannot be read in its new place."""
+    from ferflow.datasets import WHOLE, DataError
+    from ferflow.registry import get
+
+    RAW.mkdir(parents=True, exist_ok=True)
+    (shutil.copytree if path.is_dir() else shutil.copy2)(path, target)
+    try:
+        next(get("datasets", source)(target, seed=0, part=WHOLE), None)
+    except DataError as error:
+        (shutil.rmtree if target.is_dir() else Path.unlink)(target)
+        raise DataError(f"{error}\nA table and its pictures belong together: pack both into one zip, and import that") from error
 
 
 def _track(path: Path) -> str:

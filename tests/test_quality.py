@@ -130,6 +130,12 @@ def test_too_few_rows_and_unequal_classes_are_told(drawn, settings):
     assert found["not the largest class more than validate.max_class_ratio times the smallest"] == "159, wanted at most 20"
 
 
+def test_a_set_without_expressions_has_no_classes_to_complain_of(drawn, settings):
+    labels, measures, groups = drawn
+    found = failed(labels.assign(expression=None), measures, groups, limits_with(settings, min_class_rows=5))
+    assert not any("class" in name for name in found)
+
+
 def test_great_expectations_writes_its_pages(drawn, settings, tmp_path):
     limits = limits_with(settings)
     flags = row_flags(*drawn, limits)

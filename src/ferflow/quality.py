@@ -142,8 +142,8 @@ def suite(
     """
     frame = pd.concat([labels.reset_index(drop=True), flags.reset_index(drop=True)], axis=1)
     counts = labels["expression"].value_counts()
-    facts = facts | {"too_few_in_class": counts.min() if len(counts) else 0}
-    facts |= {"imbalance": counts.max() / counts.min() if len(counts) else 1.0}
+    if len(counts):  # a set without expressions has no classes to be few or unequal
+        facts = facts | {"too_few_in_class": counts.min(), "imbalance": counts.max() / counts.min()}
     between = "ExpectColumnValuesToBeBetween"
     found: list[Expectation] = [
         ("ids are there", "fail", "ExpectColumnValuesToNotBeNull", {"column": "id"}),

@@ -25,7 +25,7 @@ def test_a_member_takes_from_training_what_it_leaves_out_and_keeps_its_own():
         (lambda c: c["training"].update(learning_rate=1), "training.learning_rate"),
         (lambda c: c["members"]["rgb-cnn"].update(lr=-1), r"members.rgb-cnn.lr"),
         (lambda c: c["members"]["rgb-cnn"].update(backbone="resnet18"), "variant: NAME"),
-        (lambda c: c["members"]["rgb-cnn"].update(recipe="magic"), "known: crp, none"),
+        (lambda c: c["members"]["rgb-cnn"].update(recipe="magic"), "known: crp, crp_color"),
         (lambda c: c["members"]["rgb-cnn"].pop("modality"), "members.rgb-cnn.modality"),
         (lambda c: c["dataset"].update(source="imagenet"), "known: .*fer2013.*synthetic"),
         (lambda c: c["serve"].update(detector="magic"), "known: haar, none, yunet"),

@@ -9,6 +9,7 @@ from ferflow.faces import Faces, load_faces, tasks_of
 from ferflow.params import Split
 from ferflow.splitting import split
 from ferflow.tables import iter_images, load_labels, read_labels
+from ferflow.transforms import Recipe
 from ferflow.training import DivergedError, ahead, batches, predict, train
 
 
@@ -73,7 +74,8 @@ def test_faces_without_labels_of_a_task_are_trained_on_all_the_same(loaded, memb
 
 def test_an_epoch_shows_every_face_at_most_once(loaded):
     data = loaded[1]["rgb"]["train"]
-    rows = np.concatenate([rows for rows, pixels in batches(data, 16, lambda face: face, seed=1)])
+    order = np.random.default_rng(1).permutation(len(data.ids))
+    rows = np.concatenate([rows for rows, *_ in batches(data, order, 16, Recipe(lambda face: face))])
     assert len(set(rows.tolist())) == len(rows) == len(data.ids) // 16 * 16
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from ferflow.datasets import DataError
 from ferflow.images import decode, resize, to_gray
-from ferflow.tables import iter_images, labelled_tasks, task_labels, task_target
-from ferflow.vocabulary import Modality
+from ferflow.tables import iter_images, labelled_tasks, read_votes, task_labels, task_target
+from ferflow.vocabulary import EXPRESSIONS, Modality
 
 Tasks = dict[str, tuple[str, ...]]
 
@@ -20,15 +20,17 @@ class Faces:
     """Faces of one split, in memory.
 
     ``ids``: N names; ``pixels``: uint8, N x S x S x C; ``targets``: task name -> N class numbers (-1: no
-    label) or N x 2 values (NaN: no label).
+    label) or N x 2 values (NaN: no label). ``soft``: task name -> N x K shares of its classes, from people's votes or
+    from a teacher; a row of zeros where there are none.
     """
 
     ids: list[str]
     pixels: np.ndarray
     targets: dict[str, np.ndarray] = field(default_factory=dict)
+    soft: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        lengths = {len(self.ids), len(self.pixels), *(len(target) for target in self.targets.values())}
+        lengths = {len(self.ids), len(self.pixels), *(len(target) for target in (*self.targets.values(), *self.soft.values()))}
         if len(lengths) != 1:
             raise ValueError(f"ids, pixels and targets differ in length: {sorted(lengths)}")
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
@@ -61,7 +63,28 @@ def load_faces(
     cv2.setNumThreads(threads)
     if empty := [name for name in names if not ids[name]]:
         raise DataError(f"the split {empty[0]} has no faces; see reports/data/split.md")
-    return {name: Faces(ids[name], np.stack(pixels[name]), _targets(labels.loc[ids[name]], tasks)) for name in names}
+    votes = read_votes(manifest)
+    shares = {task: vote_shares(votes, classes) for task, classes in tasks.items() if task in ("expression", "crowd")}
+    return {
+        name: Faces(
+            ids[name],
+            np.stack(pixels[name]),
+            _targets(labels.loc[ids[name]], tasks),
+            {task: found.reindex(ids[name]).fillna(0).to_numpy(np.float32) for task, found in shares.items() if found is not None},
+        )
+        for name in names
+    }
+
+
+def vote_shares(votes: pd.Series, classes: tuple[str, ...]) -> pd.DataFrame | None:
+    """Shares of ``classes`` in people's votes (id -> a count an expression); None where no face has votes for them.
+
+    Votes for other classes are left out; a face whose votes are all for those has no row.
+    """
+    known = votes.dropna()
+    counts = pd.DataFrame(known.tolist(), index=known.index, columns=list(EXPRESSIONS)).reindex(columns=list(classes))
+    counts = counts[counts.sum(axis=1) > 0]
+    return counts.div(counts.sum(axis=1), axis=0) if len(counts) else None
 
 
 def _targets(labels: pd.DataFrame, tasks: Tasks) -> dict[str, np.ndarray]:

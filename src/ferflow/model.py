@@ -4,6 +4,7 @@ The preprocessing is part of the network: it takes the uint8 crops that a servic
 training, evaluation and every export see the same numbers. It knows no dataset and no file format.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,56 +15,90 @@ from ferflow.params import Member
 from ferflow.registry import check_options, get
 
 # Grey levels of natural faces lie around here; a fixed value needs no pass over the training set.
-_MEAN, _STD = 0.5, 0.25
+_MEAN, _STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 _LUMA, _LUMA_SUM = (9798, 19235, 3735), 32768  # ITU-R BT.601 in OpenCV's whole numbers: grey is the same to the last bit
+_TEN_CROP = 0.9  # side of a crop, a share of the face's
 
 
 class Preprocessing(nn.Module):
-    """uint8 N x H x W x C (C = 3, or 1 for grey) to float N x C' x S x S with about zero mean and unit variance."""
+    """uint8 N x H x W x C (C = 3, or 1 for grey) to float N x C' x S x S with about zero mean and unit variance.
+
+    ``mean`` and ``std`` are a colour's; grey takes their means.
+    """
 
     luma: Tensor
+    mean: Tensor
+    std: Tensor
 
-    def __init__(self, gray: bool, image_size: int) -> None:
+    def __init__(self, gray: bool, image_size: int, mean: Sequence[float] = _MEAN, std: Sequence[float] = _STD) -> None:
         super().__init__()
         self.gray, self.image_size = gray, image_size
         self.register_buffer("luma", torch.tensor(_LUMA, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
+        for name, values in (("mean", mean), ("std", std)):
+            channels = torch.tensor(values, dtype=torch.float32)
+            channels = channels.mean().view(1) if gray else channels
+            self.register_buffer(name, channels.view(1, -1, 1, 1), persistent=False)
 
     def forward(self, faces: Tensor) -> Tensor:
         pixels = faces.permute(0, 3, 1, 2).float()
         if self.gray and pixels.shape[1] == 3:
             pixels = torch.floor(((pixels * self.luma).sum(dim=1, keepdim=True) + _LUMA_SUM // 2) / _LUMA_SUM)
         pixels = pixels / 255.0
-        if pixels.shape[-1] != self.image_size:
+        if pixels.shape[-1] != self.image_size or pixels.shape[-2] != self.image_size:
             pixels = F.interpolate(pixels, (self.image_size, self.image_size), mode="bilinear", align_corners=False)
-        return (pixels - _MEAN) / _STD
+        return (pixels - self.mean) / self.std
+
+
+def views(faces: Tensor, tta: str) -> list[Tensor]:
+    """The faces (N x H x W x C) as they are, with their mirror images, or as five crops and their mirror images."""
+    if tta == "none":
+        return [faces]
+    if tta == "flip":
+        return [faces, faces.flip(2)]
+    height, width = faces.shape[1:3]
+    tall, wide = int(height * _TEN_CROP), int(width * _TEN_CROP)
+    tops, lefts = (0, 0, height - tall, height - tall, (height - tall) // 2), (0, width - wide, 0, width - wide, (width - wide) // 2)
+    crops = [faces[:, top : top + tall, left : left + wide] for top, left in zip(tops, lefts, strict=True)]
+    return [view for crop in crops for view in (crop, crop.flip(2))]
 
 
 class FaceNetwork(nn.Module):
-    """uint8 faces (N x H x W x C) to the raw outputs of every head, by task name."""
+    """uint8 faces (N x H x W x C) to the raw outputs of every head, by task name.
 
-    def __init__(self, preprocessing: Preprocessing, backbone: Any, heads: nn.ModuleDict) -> None:
+    ``tta`` names the views that ``predict`` averages. With ``learned`` the tasks' weights are learned: Kendall, Gal
+    and Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses" (CVPR 2018).
+    """
+
+    def __init__(self, preprocessing: Preprocessing, backbone: Any, heads: nn.ModuleDict, tta: str, learned: bool) -> None:
         super().__init__()
-        self.preprocessing, self.backbone, self.heads = preprocessing, backbone, heads
+        self.preprocessing, self.backbone, self.heads, self.tta = preprocessing, backbone, heads, tta
+        names = heads.keys() if learned else ()
+        self.log_variances = nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in names})
 
     def forward(self, faces: Tensor) -> dict[str, Tensor]:
         features = self.backbone(self.preprocessing(faces))
         return {task: head(features) for task, head in self.heads.items()}
 
     def predict(self, faces: Tensor) -> dict[str, Tensor]:
-        """Probabilities (N x K) or, for affect, values (N x 2), by task name."""
-        raw = self.forward(faces)
-        return {task: head.outputs(raw[task]) for task, head in self.heads.items()}  # type: ignore[operator]
+        """Probabilities (N x K) or, for affect, values (N x 2), by task name: the mean over the views."""
+        seen = [self.forward(view) for view in views(faces, self.tta)]
+        outputs = [{task: head.outputs(raw[task]) for task, head in self.heads.items()} for raw in seen]  # type: ignore[operator]
+        return outputs[0] if len(outputs) == 1 else {task: torch.stack([o[task] for o in outputs]).mean(0) for task in outputs[0]}
 
     def loss(self, raw: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
         """The weighted sum of the tasks' losses; a task without a weight counts nothing."""
-        losses = [weights[task] * self.heads[task].loss(raw[task], targets[task]) for task in raw if weights.get(task)]  # type: ignore[operator]
+        losses = {task: self.heads[task].loss(raw[task], targets[task]) for task in raw if weights.get(task)}  # type: ignore[operator]
         if not losses:
             raise ValueError(f"no task of {', '.join(raw)} has a weight above 0: there is nothing to learn")
-        return torch.stack(losses).sum()
+        weighted = [weights[task] * loss for task, loss in losses.items()]
+        if self.log_variances:
+            logs = [self.log_variances[task] for task in losses]
+            weighted = [loss * torch.exp(-log) + log / 2 for loss, log in zip(weighted, logs, strict=True)]
+        return torch.stack(weighted).sum()
 
 
-def build(member: Member, tasks: dict[str, tuple[str, ...]], input_size: int) -> FaceNetwork:
-    """The network of a member for ``tasks`` (name -> class names), fresh or with pretrained weights."""
+def build(member: Member, tasks: dict[str, tuple[str, ...]], input_size: int, weights: bool = True) -> FaceNetwork:
+    """The network of a member for ``tasks`` (name -> class names); without ``weights`` it loads no pretrained ones."""
     image_size = member.image_size or input_size
     gray = member.modality == "gray"
     entry = get("backbones", member.backbone)
@@ -72,14 +107,16 @@ def build(member: Member, tasks: dict[str, tuple[str, ...]], input_size: int) ->
         member.variant,
         in_channels=1 if gray else 3,
         image_size=image_size,
-        pretrained=member.pretrained,
+        pretrained=member.pretrained if weights else False,
         **member.options,
     )
     heads = {
         task: get("heads", member.head(task))(classes, backbone.num_features, member.dropout, member.label_smoothing)
         for task, classes in tasks.items()
     }
-    return FaceNetwork(Preprocessing(gray, image_size), backbone, nn.ModuleDict(heads))
+    looks = getattr(backbone, "pretrained_cfg", None) if member.pretrained else None  # pretrained weights know their pixels
+    preprocessing = Preprocessing(gray, image_size, looks["mean"], looks["std"]) if looks else Preprocessing(gray, image_size)
+    return FaceNetwork(preprocessing, backbone, nn.ModuleDict(heads), member.tta, member.task_weighting == "learned")
 
 
 class EnsembleNetwork(nn.Module):

@@ -120,20 +120,53 @@ class Split(_Block):
         return self
 
 
+# Weightings by name: those of the systems this one replaces, and the plain ones.
+WEIGHTINGS: dict[str, dict[str, float]] = {
+    "equal": {"expression": 1.0, "affect": 1.0, "age": 1.0, "gender": 1.0, "race": 1.0},
+    "expression": {"expression": 1.0, "affect": 0.0, "age": 0.0, "gender": 0.0, "race": 0.0},
+    "expression-affect": {"expression": 1.0, "affect": 0.5, "age": 0.0, "gender": 0.0, "race": 0.0},  # alpha 1.0, beta 0.5
+}
+
+
 class Training(_Block):
-    """How a member is trained. ``image_size`` is what the network sees; 0 means the dataset's own."""
+    """How a member is trained. What a key means stands beside it; 0 turns off what can be turned off."""
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2)
-    lr: float = Field(gt=0, description="peak of the one-cycle schedule")
-    weight_decay: float = Field(ge=0)
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are summed before a step")
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"  # sgd: Nesterov's, momentum 0.9
+    lr: float = Field(gt=0, description="the largest of the schedule")
+    schedule: Literal["onecycle", "cosine", "step", "plateau", "constant"] = "onecycle"
+    warmup: float = Field(0.25, ge=0, lt=1, description="share of the training in which the rate rises")
+    weight_decay: float = Field(ge=0, description="of kernels and matrices, not of biases and normalisation")
+    clip: float = Field(5.0, ge=0, description="largest norm of the gradient")
     label_smoothing: float = Field(ge=0, lt=1)
-    image_size: int = Field(ge=0, le=512)
-    precision: Literal["fp32", "bf16"]
+    soft_labels: float = Field(0.0, ge=0, le=1, description="share of the votes in the target, where a face has votes")
+    balance: Literal["none", "weights", "sampling"] = "none"  # weights: N / (K n) in the loss; sampling: of expressions
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of the weights")
+    freeze_epochs: int = Field(0, ge=0, description="epochs in which the backbone's first parameters stand still")
+    freeze_share: float = Field(0.5, gt=0, le=1, description="the share of them that does")
+    score: Literal["accuracy", "macro_f1", "combined", "loss"] = "accuracy"  # combined: macro F1 + mean CCC
+    patience: int = Field(0, ge=0, description="epochs without a better score after which training stops")
+    image_size: int = Field(ge=0, le=512, description="what the network sees; 0: dataset.image_size")
+    progressive: float = Field(1.0, gt=0.3, le=1, description="share of image_size at the start; it grows until 70 %")
+    tta: Literal["none", "flip", "ten_crop"] = "none"  # views whose outputs are averaged, in every prediction and export
+    precision: Literal["fp32", "bf16", "fp16"]
+    devices: int = Field(1, ge=1, description="GPUs or, without one, processes of this machine")
     dropout: float = Field(ge=0, lt=1)
-    pretrained: bool
-    task_weights: dict[str, float] = Field(description="a task without a weight above 0 is not learned")
+    pretrained: bool | str = Field(description="true: the library's weights; a path: a checkpoint of the same network")
+    task_weights: dict[str, float] = Field(description="a task without a weight above 0 is not learned; or a weighting's name")
+    task_weighting: Literal["fixed", "learned"] = "fixed"  # learned: by uncertainty, beginning at task_weights
     heads: dict[str, str] = Field({}, description="task -> head, where it is not the one that the task's kind names")
+
+    @field_validator("task_weights", mode="before")
+    @classmethod
+    def _may_be_a_name(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value not in WEIGHTINGS:
+                raise ValueError(f"unknown weighting {value!r}; known: {', '.join(WEIGHTINGS)}")
+            return WEIGHTINGS[value]
+        return value
 
     @model_validator(mode="after")
     def _knows_its_tasks(self) -> "Training":
@@ -141,6 +174,8 @@ class Training(_Block):
             raise ValueError(f"unknown tasks {sorted(unknown)}; known: {', '.join(TASKS)}")
         if unknown := set(self.heads.values()) - set(names("heads")):
             raise ValueError(f"unknown heads {sorted(unknown)}; known: {', '.join(names('heads'))}")
+        if self.batch_size % 2 or self.batch_size % self.devices:
+            raise ValueError(f"batch_size {self.batch_size} must be even, and a multiple of devices ({self.devices})")
         return self
 
     def head(self, task: str) -> str:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from ferflow.card import Card, task_columns
 from ferflow.datasets import DataError, Row
 from ferflow.images import ImageError, image_size
-from ferflow.vocabulary import MANIFEST_COLUMNS, SPLITS, TASKS, age_group, entropy
+from ferflow.vocabulary import EXPRESSIONS, MANIFEST_COLUMNS, SPLITS, TASKS, age_group, entropy
 
 ROWS_A_GROUP = 2000
 _ARROW_TYPES = {
@@ -82,10 +82,23 @@ def check_manifest(path: Path) -> None:
 
 
 def read_labels(path: Path) -> pd.DataFrame:
-    """Every column of the manifest but the images (and votes), one row a face."""
+    """Every column of the manifest but the images, one row a face; ``crowd`` in place of ``votes``: the expression with most."""
     check_manifest(path)
-    columns = [name for name in MANIFEST_COLUMNS if name not in ("image", "votes")]
-    return pq.read_table(path, columns=columns).to_pandas()
+    table = pq.read_table(path, columns=[name for name in MANIFEST_COLUMNS if name != "image"])
+    labels = table.drop_columns("votes").to_pandas()
+    votes = table["votes"].to_pylist() if table["votes"].null_count < len(table) else [None] * len(table)
+    return labels.assign(crowd=pd.Series([_most_voted(counts) for counts in votes], index=labels.index, dtype=object))
+
+
+def _most_voted(counts: list[int] | None) -> str | None:
+    most = max(counts or [0])
+    return EXPRESSIONS[counts.index(most)] if counts and most and counts.count(most) == 1 else None
+
+
+def read_votes(path: Path) -> pd.Series:
+    """The votes of every face of the manifest, by id: a count an expression, or nothing."""
+    check_manifest(path)
+    return pq.read_table(path, columns=["id", "votes"]).to_pandas().set_index("id")["votes"]
 
 
 def iter_images(path: Path) -> Iterator[list[tuple[str, bytes]]]:

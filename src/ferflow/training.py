@@ -1,29 +1,45 @@
 """Training a member: faces and targets in, a network and its history out. One file, read from top to bottom.
 
-It knows no file, no tracking server and no orchestrator: stages read and write, and pass values.
+It knows no tracking server and no orchestrator, and of files only the checkpoint it is told to keep.
 """
 
+import hashlib
+import inspect
+import os
 import random
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Full, Queue
 from threading import Event, Thread
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from lightning_fabric import Fabric
+from timm.data.mixup import Mixup
+from timm.optim import create_optimizer_v2
+from timm.scheduler import create_scheduler_v2
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from ferflow import model as model_module
 from ferflow.faces import Faces
+from ferflow.metrics import of_kind
 from ferflow.model import FaceNetwork, build
 from ferflow.params import Member
 from ferflow.registry import get
 from ferflow.transforms import Recipe
+from ferflow.vocabulary import TASKS
 
 Item = TypeVar("Item")
+Report = Callable[[int, float], None]  # called after every epoch with its number and score; may raise to stop
+
+_PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_GROWN = 0.7  # of the epochs, after which the pictures have their full size
 
 
 @dataclass(frozen=True)
@@ -39,6 +55,10 @@ class DivergedError(ArithmeticError):
     """The loss is not finite any more; the message names the epoch, the step, the learning rate and the ids."""
 
 
+class TooLargeError(MemoryError):
+    """A batch does not fit into memory; the message names the batch size to try."""
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python's, numpy's and torch's generators."""
     random.seed(seed)
@@ -46,70 +66,315 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def best_device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def train(
+    member: Member,
+    tasks: dict[str, tuple[str, ...]],
+    data: Faces,
+    val: Faces,
+    seed: int,
+    checkpoint: Path | None = None,
+    report: Report | None = None,
+) -> Trained:
+    """Train a member from its seed; keep the epoch with the best validation score (``member.score``).
 
-
-def train(member: Member, tasks: dict[str, tuple[str, ...]], data: Faces, val: Faces, seed: int) -> Trained:
-    """Train a member from its seed; keep the epoch with the best validation score.
-
-    The score is the accuracy of the expression where there is one, else the negative validation loss. The
-    same seed gives the same weights on the same machine's CPU. Raises ``DivergedError``.
+    The same seed gives the same weights on the same machine's CPU. After every epoch all that is needed to go on is
+    written to ``checkpoint``; a training that finds one of the same member, data, seed and code there goes on from it,
+    and ends as an unbroken one would. Raises ``DivergedError`` and ``TooLargeError``.
     """
+    gpu = torch.cuda.is_available()
+    strategy = "auto" if member.devices == 1 else "ddp" if gpu else "ddp_spawn"
+    fabric = Fabric(
+        accelerator="cuda" if gpu else "cpu", strategy=strategy, devices=member.devices, precision=_PRECISIONS[member.precision]
+    )
+    best, history, best_epoch = fabric.launch(_train, member, tasks, data, val, seed, checkpoint, report)
+    network = build(member, tasks, data.pixels.shape[1], weights=False)
+    network.load_state_dict(best)
+    return Trained(network.eval(), history, best_epoch)
+
+
+def _train(
+    fabric: Fabric,
+    member: Member,
+    tasks: dict[str, tuple[str, ...]],
+    data: Faces,
+    val: Faces,
+    seed: int,
+    checkpoint: Path | None,
+    report: Report | None,
+) -> tuple[dict[str, Tensor], list[dict[str, float]], int]:
+    """What one process of the training does: the weights of the best epoch, the history, and that epoch's number."""
+    if fabric.world_size > 1 and fabric.device.type == "cpu":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // fabric.world_size))
     seed_everything(seed)
-    device = best_device()
-    network = build(member, tasks, data.pixels.shape[1]).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    recipe = get("transforms", member.recipe)(data.pixels.shape[1], seed)
-    steps = member.epochs * steps_an_epoch(len(data.ids), member.batch_size)
-    optimizer = torch.optim.AdamW(_parameter_groups(network, member.weight_decay), lr=member.lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, member.lr, total_steps=steps, pct_start=0.25)
+    network = build(member, tasks, data.pixels.shape[1]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    targets = {
+        task: _target(target, len(tasks[task]), data.soft.get(task), 1.0 if task == "crowd" else member.soft_labels)
+        for task, target in data.targets.items()
+    }
+    if member.balance == "weights":
+        for task in (name for name in tasks if TASKS[name].kind == "classification"):
+            network.heads[task].class_weights = class_weights(data.targets[task], len(tasks[task]))
+    optimizer = create_optimizer_v2(network, member.optimizer, member.lr, member.weight_decay, filter_bias_and_bn=True)
+    updates = -(-steps_an_epoch(len(data.ids), member.batch_size) // member.accumulate)  # an epoch
+    schedule = Schedule(member, optimizer, updates)
+    wrapped, stepper = fabric.setup_module(network, _reapply_compile=False), fabric.setup_optimizers(optimizer)
+    average = ModelEmaV3(network, member.ema, use_warmup=True) if member.ema else None
+    still = _first_parameters(network.backbone, member.freeze_share)
+    full_size = network.preprocessing.image_size
+
     history: list[dict[str, float]] = []
     best: tuple[float, int, dict[str, Tensor]] = (-np.inf, 0, {})
-    progress = tqdm(total=steps, unit="step", desc=f"train {member.label}", mininterval=5, dynamic_ncols=True)
+    run = fingerprint(member, tasks, data, val, seed) if checkpoint else ""
+    if checkpoint and (state := _read(checkpoint, run)):
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        if average:
+            average.module.load_state_dict(state["average"])
+        history, best = state["history"], state["best"]
+        print(f"going on after epoch {len(history)} of {member.epochs}, from {checkpoint}", flush=True)
+    epoch_faces = steps_an_epoch(len(data.ids), member.batch_size) * member.batch_size
+    progress = tqdm(
+        total=member.epochs * epoch_faces,
+        initial=len(history) * epoch_faces,
+        unit="face",
+        desc=f"train {member.label}",
+        mininterval=5,
+        dynamic_ncols=True,
+        disable=not fabric.is_global_zero,
+    )
 
-    for epoch in range(1, member.epochs + 1):
+    for epoch in range(len(history) + 1, member.epochs + 1):
+        if member.patience and epoch - 1 - best[1] >= member.patience and history:
+            break
+        epoch_seed = seed + 1000 * epoch  # an epoch depends on nothing but its number and the weights it begins with
+        seed_everything(epoch_seed + fabric.global_rank)
+        recipe = get("transforms", member.recipe)(data.pixels.shape[1], epoch_seed + fabric.global_rank)
+        order = epoch_order(data, member, epoch_seed)
+        share = _Share(fabric.global_rank, fabric.world_size)
+        network.preprocessing.image_size = size_in_epoch(member, full_size, epoch)
         network.train()
         total, waited, started = 0.0, [0.0], perf_counter()
-        for step, (rows, pixels) in enumerate(ahead(batches(data, member.batch_size, recipe, seed + epoch), waited)):
-            targets = {task: torch.from_numpy(target[rows]).to(device) for task, target in data.targets.items()}
-            with torch.autocast(device.type, torch.bfloat16, enabled=member.precision == "bf16"):
-                raw = network(torch.from_numpy(pixels).to(device))
-            raw = {task: value.float() for task, value in raw.items()}
-            loss = network.loss(raw, targets, member.task_weights)
-            if not torch.isfinite(loss):
-                ids = ", ".join(data.ids[row] for row in rows[:5])
-                rate = schedule.get_last_lr()[0]
-                raise DivergedError(f"loss {loss.item()} at epoch {epoch}, step {step}, lr {rate:.2g}; first ids: {ids}")
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimizer.step()
-            schedule.step()
+        source = ahead(batches(data, order, member.batch_size, recipe, share), waited)
+        for step, (rows, pixels, mixing) in enumerate(source):
+            with _room_for(member):
+                faces = torch.from_numpy(pixels).to(fabric.device)
+                truth = {task: mixed(torch.from_numpy(target[rows]), mixing).to(fabric.device) for task, target in targets.items()}
+                update = (step + 1) % member.accumulate == 0 or step + 1 == epoch_faces // member.batch_size
+                with fabric.no_backward_sync(wrapped, enabled=not update):
+                    raw = {task: value.float() for task, value in wrapped(faces).items()}
+                    loss = network.loss(raw, truth, member.task_weights)
+                    if not torch.isfinite(loss):
+                        raise _diverged(loss, epoch, step, schedule.rate, [data.ids[row] for row in rows[:5]])
+                    fabric.backward(loss / member.accumulate)
+            if update:
+                if epoch <= member.freeze_epochs:
+                    for parameter in still:
+                        parameter.grad = None
+                if member.clip:
+                    fabric.clip_gradients(wrapped, stepper, max_norm=member.clip, error_if_nonfinite=False)
+                stepper.step()
+                stepper.zero_grad(set_to_none=True)
+                schedule.step()
+                if average:
+                    average.update(network, step=schedule.updates)
             total += loss.item()
-            progress.update()
-        figures: dict[str, float] = {"epoch": epoch, "lr": float(schedule.get_last_lr()[0])}
-        figures["train_loss"] = total / (step + 1)
-        figures |= {"epoch_s": perf_counter() - started, "wait_s": waited[0]}
-        figures |= validate(network, val, member)
+            progress.update(member.batch_size)
+            progress.set_postfix(loss=f"{total / (step + 1):.3f}", best=f"{best[0]:.3f}", refresh=False)
+
+        seconds = perf_counter() - started
+        figures: dict[str, float] = {"epoch": epoch, "lr": schedule.rate, "image_size": network.preprocessing.image_size}
+        figures |= {"train_loss": total / (step + 1), "epoch_s": seconds, "wait_s": waited[0]}
+        network.preprocessing.image_size = full_size
+        judged = average.module if average else network
+        judged.preprocessing.image_size = full_size
+        figures |= fabric.broadcast(validate(judged, val, member) if fabric.is_global_zero else {})
         history.append(figures)
-        score = figures.get("val_accuracy", -figures["val_loss"])
+        score = score_of(figures, member)
+        schedule.end_epoch(epoch, score)
         if score > best[0]:
-            best = (score, epoch, {name: value.cpu().clone() for name, value in network.state_dict().items()})
-        progress.set_postfix({name: f"{value:.3f}" for name, value in figures.items() if name.startswith("val_")})
+            best = (score, epoch, {name: value.cpu().clone() for name, value in judged.state_dict().items()})
+        if checkpoint and fabric.is_global_zero:
+            states = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+            states["average"] = average.module.state_dict() if average else {}
+            _write(checkpoint, {"run": run, "history": history, "best": best} | states)
+        if report and fabric.is_global_zero:
+            report(epoch, score)
 
     progress.close()
-    network.load_state_dict(best[2])
-    return Trained(network.cpu().eval(), history, best[1])
+    return best[2], history, best[1]
 
 
-def _parameter_groups(network: FaceNetwork, weight_decay: float) -> list[dict[str, object]]:
-    """Weight decay for matrices and kernels only: not for biases and normalisation."""
-    parameters = list(network.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def _diverged(loss: Tensor, epoch: int, step: int, rate: float, ids: list[str]) -> DivergedError:
+    return DivergedError(f"loss {loss.item()} at epoch {epoch}, step {step}, lr {rate:.2g}; first ids: {', '.join(ids)}")
+
+
+@contextmanager
+def _room_for(member: Member) -> Iterator[None]:
+    """A memory that is full becomes an error that says what to try."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        size = max(2, member.batch_size // 4 * 2)
+        raise TooLargeError(
+            f"a batch of {member.batch_size} faces does not fit into memory: try batch_size: {size}, "
+            f"with accumulate: {member.accumulate * 2} for the same steps"
+        ) from error
+
+
+class Schedule:
+    """The learning rate: a torch (one cycle, constant) or timm schedule, stepped after every update and every epoch."""
+
+    def __init__(self, member: Member, optimizer: torch.optim.Optimizer, updates_an_epoch: int) -> None:
+        self.updates, self._optimizer = 0, optimizer
+        total = member.epochs * updates_an_epoch
+        rise = round(member.warmup * total)
+        self._torch = member.schedule in ("onecycle", "constant")
+        if member.schedule == "onecycle":
+            share = min(max(member.warmup, 1 / total), 1 - 1 / total)
+            self._inner: Any = torch.optim.lr_scheduler.OneCycleLR(optimizer, member.lr, total_steps=total + 1, pct_start=share)
+        elif member.schedule == "constant":
+            self._inner = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: min(1.0, (done + 1) / max(1, rise)))
+        else:
+            by_epoch = member.schedule == "plateau"
+            self._inner, _ = create_scheduler_v2(
+                optimizer,
+                member.schedule,
+                num_epochs=member.epochs,
+                decay_epochs=max(1, member.epochs // 3),
+                patience_epochs=max(1, member.epochs // 10),
+                decay_rate=0.1,
+                min_lr=member.lr / 1000,
+                warmup_lr=member.lr / 25,
+                warmup_epochs=round(member.warmup * member.epochs) if by_epoch else member.warmup * member.epochs,  # type: ignore[arg-type]
+                warmup_prefix=member.schedule == "cosine",
+                step_on_epochs=by_epoch,
+                updates_per_epoch=updates_an_epoch,
+            )
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next update."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def step(self) -> None:
+        """After an update of the weights."""
+        self.updates += 1
+        if self._torch:
+            self._inner.step()
+        else:
+            self._inner.step_update(self.updates)
+
+    def end_epoch(self, epoch: int, score: float) -> None:
+        """After an epoch, with its score."""
+        if not self._torch:
+            self._inner.step(epoch, score)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training needs."""
+        return {"updates": self.updates, "inner": self._inner.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken."""
+        self.updates = state["updates"]
+        self._inner.load_state_dict(state["inner"])
+
+
+def size_in_epoch(member: Member, full: int, epoch: int) -> int:
+    """The side of the pictures in an epoch: it grows in steps of 8 pixels, and is full after 70 % of the epochs.
+
+    Small pictures first is the progressive learning of Tan and Le, "EfficientNetV2" (ICML 2021).
+    """
+    share = member.progressive + (1 - member.progressive) * min(1.0, (epoch - 1) / max(1.0, _GROWN * member.epochs))
+    return full if share >= 1 else min(full, round(full * share / 8) * 8)
+
+
+def class_weights(target: np.ndarray, classes: int) -> Tensor:
+    """N / (K n) for each of the K classes, from class numbers (-1: no label); 0 for a class that does not occur."""
+    counts = np.bincount(target[target >= 0], minlength=classes)
+    present = counts > 0
+    weights = np.where(present, counts.sum() / (present.sum() * np.maximum(counts, 1)), 0.0)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def _target(target: np.ndarray, classes: int, soft: np.ndarray | None, blend: float) -> np.ndarray:
+    """What the loss compares with: N x K shares of the classes, blended with the soft ones, or N x 2 values."""
+    if target.ndim == 2:
+        return target
+    shares = np.eye(classes, dtype=np.float32)[np.maximum(target, 0)] * (target >= 0)[:, None]
+    if soft is None or not blend:
+        return shares
+    known = (soft.sum(axis=1) > 0)[:, None]
+    labelled = (target >= 0)[:, None]
+    blended = (1 - blend) * shares + blend * soft
+    return np.where(known & labelled, blended, np.where(known, soft, shares)).astype(np.float32)
+
+
+def mixed(target: Tensor, mixing: Tensor | None) -> Tensor:
+    """The targets (B x K) of mixed faces; ``mixing`` (B x B) says which share of which face each one has.
+
+    A value that one of the faces does not have (NaN, of affect) is not known of the mixture.
+    """
+    if mixing is None:
+        return target
+    unknown = torch.isnan(target)
+    found = mixing @ target.masked_fill(unknown, 0.0)
+    return found.masked_fill(mixing @ unknown.float() > 0, float("nan"))
+
+
+def _first_parameters(backbone: nn.Module, share: float) -> list[nn.Parameter]:
+    """The first parameters of a backbone, up to a share of all its numbers' tensors: its early blocks."""
+    parameters = list(backbone.parameters())
+    return parameters[: max(1, round(share * len(parameters)))]
+
+
+def score_of(figures: dict[str, float], member: Member) -> float:
+    """What the best epoch is chosen by; minus the validation loss where the wanted score is not defined."""
+    if member.score == "combined" and "val_macro_f1" in figures:
+        return figures["val_macro_f1"] + figures.get("val_ccc", 0.0)
+    wanted = f"val_{member.score}"
+    return figures[wanted] if member.score != "loss" and wanted in figures else -figures["val_loss"]
+
+
+def fingerprint(member: Member, tasks: dict[str, tuple[str, ...]], data: Faces, val: Faces, seed: int) -> str:
+    """A hash of everything that shapes a training: the member, the data, the seed, and the code."""
+    code = [inspect.getsource(module) for module in (inspect.getmodule(train), model_module) if module]
+    code += [inspect.getsource(inspect.getmodule(get(kind, name)) or train) for kind, name in _entries(member)]
+    digest = hashlib.blake2b(repr((member.model_dump(), tasks, seed, code)).encode())
+    for faces in (data, val):
+        digest.update(repr(faces.ids).encode())
+        for values in (faces.pixels, *faces.targets.values(), *faces.soft.values()):
+            digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
+def _entries(member: Member) -> list[tuple[str, str]]:
+    return [("backbones", member.backbone), ("transforms", member.recipe)]
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    """Write in one go: whoever is killed here leaves the old checkpoint or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    torch.save(state, fresh)
+    fresh.replace(path)
+
+
+def _read(path: Path, run: str) -> dict[str, Any] | None:
+    """The state of an earlier beginning of this same training, or None."""
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=False, map_location="cpu")
+    except Exception as error:
+        print(f"{path} cannot be read ({error}): the training begins anew", flush=True)
+        return None
+    if state.get("run") == run:
+        return state
+    print(f"{path} is of another member, data, seed or code: the training begins anew", flush=True)
+    return None
 
 
 def steps_an_epoch(rows: int, batch_size: int) -> int:
@@ -117,12 +382,42 @@ def steps_an_epoch(rows: int, batch_size: int) -> int:
     return max(1, rows // batch_size)
 
 
-def batches(data: Faces, size: int, recipe: Recipe, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Shuffled batches of one epoch: row numbers (B) and augmented pixels (B x S x S x C, uint8)."""
-    order = np.random.default_rng(seed).permutation(len(data.ids))
+def epoch_order(data: Faces, member: Member, seed: int) -> np.ndarray:
+    """Row numbers in the order of an epoch: shuffled, or drawn so that every expression comes equally often."""
+    draw = np.random.default_rng(seed)
+    rows = len(data.ids)
+    if member.balance != "sampling" or "expression" not in data.targets:
+        return draw.permutation(rows)
+    target = data.targets["expression"]
+    weights = class_weights(target, int(target.max()) + 1).numpy()
+    chance = np.where(target >= 0, weights[np.maximum(target, 0)], 1.0)
+    return draw.choice(rows, rows, p=chance / chance.sum())
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Which faces of a batch belong to this of several processes."""
+
+    rank: int = 0
+    processes: int = 1
+
+
+def batches(
+    data: Faces, order: np.ndarray, size: int, recipe: Recipe, share: _Share = _Share()
+) -> Iterator[tuple[np.ndarray, np.ndarray, Tensor | None]]:
+    """Batches of one epoch: row numbers (B), changed pixels (B x S x S x C, uint8), and how they were mixed (B x B)."""
+    mix = None
+    if recipe.mixup or recipe.cutmix:
+        mix = Mixup(recipe.mixup, recipe.cutmix, prob=recipe.mix_share, label_smoothing=0.0)
     for index in range(steps_an_epoch(len(order), size)):
-        rows = order[index * size : (index + 1) * size]
-        yield rows, np.stack([recipe(face) for face in data.pixels[rows]])
+        rows = order[index * size : (index + 1) * size][share.rank :: share.processes]
+        pixels = np.stack([recipe.face(face) for face in data.pixels[rows]])
+        if mix is None or len(rows) % 2:
+            yield rows, pixels, None
+            continue
+        mix.num_classes = len(rows)
+        faces, mixing = mix(torch.from_numpy(pixels).permute(0, 3, 1, 2).float(), torch.arange(len(rows)))
+        yield rows, faces.round().to(torch.uint8).permute(0, 2, 3, 1).numpy(), mixing
 
 
 def ahead(source: Iterator[Item], waited: list[float], depth: int = 4) -> Iterator[Item]:
@@ -175,19 +470,31 @@ def predict(network: FaceNetwork, pixels: np.ndarray, batch_size: int = 256) -> 
 
 @torch.no_grad()
 def validate(network: FaceNetwork, val: Faces, member: Member) -> dict[str, float]:
-    """Validation loss and, for the expression, accuracy."""
+    """Figures of the validation faces, without test-time views.
+
+    ``val_loss``; ``val_accuracy`` and ``val_macro_f1`` of the expression; ``val_TASK_accuracy`` of other classifications;
+    ``val_ccc``, the mean of valence's and arousal's. What has no labels has no figure.
+    """
     network.eval()
     device = next(network.parameters()).device
-    total, outputs = 0.0, []
+    total, parts = 0.0, []
     for start in range(0, len(val.ids), 256):
         rows = slice(start, start + 256)
         raw = network(torch.from_numpy(val.pixels[rows]).to(device))
         targets = {task: torch.from_numpy(target[rows]).to(device) for task, target in val.targets.items()}
         total += network.loss(raw, targets, member.task_weights).item() * len(val.ids[rows])
-        if "expression" in raw:
-            outputs.append(raw["expression"].argmax(dim=1).cpu().numpy())
+        parts.append({task: network.heads[task].outputs(raw[task]).cpu().numpy() for task in raw})  # type: ignore[operator]
     figures = {"val_loss": total / len(val.ids)}
-    if outputs and (known := val.targets["expression"] >= 0).any():
-        truth, guess = val.targets["expression"][known], np.concatenate(outputs)[known]
-        figures["val_accuracy"] = float((truth == guess).mean())
+    for task in parts[0]:
+        found, truth = np.concatenate([part[task] for part in parts]), val.targets[task]
+        if TASKS[task].kind == "affect":
+            known = ~np.isnan(truth).any(axis=1)
+            if known.any():
+                ccc = of_kind("affect")["ccc"]
+                figures["val_ccc"] = float(np.mean([ccc(truth[known, i], found[known, i]) for i in range(2)]))
+        elif (known := truth >= 0).any():
+            names = {"accuracy": "val_accuracy", "macro_f1": "val_macro_f1"}
+            if task != "expression":
+                names = {"accuracy": f"val_{task}_accuracy"}
+            figures |= {column: of_kind("classification")[name](truth[known], found[known]) for name, column in names.items()}
     return figures

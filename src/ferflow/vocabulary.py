@@ -23,13 +23,15 @@ class Task:
     """What a head learns.
 
     ``kind`` names the head's file in ``heads/``; ``classes`` are the class names of a
-    classification task; ``columns`` are the label columns of the manifest that it reads.
+    classification task; ``columns`` are the label columns of the manifest that it reads. An ``auxiliary`` task helps
+    a member to learn the others; ensembles and releases leave it out.
     """
 
     name: str
     kind: Literal["classification", "affect"]
     columns: tuple[str, ...]
     classes: tuple[str, ...] = ()
+    auxiliary: bool = False
 
 
 TASKS: dict[str, Task] = {
@@ -40,6 +42,7 @@ TASKS: dict[str, Task] = {
         Task("age", "classification", ("age",), AGE_GROUPS),
         Task("gender", "classification", ("gender",), GENDERS),
         Task("race", "classification", ("race",), RACES),
+        Task("crowd", "classification", ("crowd",), EXPRESSIONS, auxiliary=True),  # what people voted, beside a set's own label
     )
 }
 

@@ -5,6 +5,7 @@ Three layouts. A folder or zip with ``fer2013.csv`` and ``fer2013new.csv``, whos
 counts). FER-2013's folder download with ``votes`` in the options: a table with the columns ``fer2013_image`` and the ten
 counts. The label is the expression with the most votes; where it is not the only one, or "unknown" or "not a face" has as
 many, or the image was taken out, the row has a ``problem`` instead. ``votes`` holds the counts of the eight expressions.
+With ``labels: original`` in the options the label is FER-2013's own, every face is kept, and the votes stand beside it.
 """
 
 from collections.abc import Iterator
@@ -31,17 +32,29 @@ _FOLDERS = {"FER2013Train": "train", "FER2013Valid": "val", "FER2013Test": "test
 
 
 @register
-def load(path: Path, *, seed: int, part: Part = WHOLE, votes: str = "") -> Rows:
+def load(path: Path, *, seed: int, part: Part = WHOLE, votes: str = "", labels: str = "majority") -> Rows:
     """Rows with ``votes`` and the official split; ``DataError`` names file and line of what is wrong."""
-    path = Path(path)
+    if labels not in ("majority", "original"):
+        raise DataError(f"options.labels is majority or original, not {labels!r}")
+    for row in _rows(Path(path), votes, part):
+        original = row.pop("original", None)
+        if labels == "original":
+            if original is None:
+                raise DataError(f"{path}: this layout of FER+ does not hold FER-2013's own labels")
+            row = {name: value for name, value in row.items() if name != "problem"} | {"expression": original}
+        yield row
+
+
+def _rows(path: Path, votes: str, part: Part) -> Rows:
+    """Rows by majority, with FER-2013's own label as ``original`` where the layout has it."""
     if votes:
         yield from _with_votes(path, Path(votes), part)
         return
     with Files(path) as files:
-        images, labels = files.find("fer2013.csv") or files.find("icml_face_data.csv"), files.find("fer2013new.csv")
+        images, table = files.find("fer2013.csv") or files.find("icml_face_data.csv"), files.find("fer2013new.csv")
         listings = [name for name in files.names if name.endswith("/label.csv") or name == "label.csv"]
-        if images and labels:
-            yield from _from_tables(files, images, labels, part)
+        if images and table:
+            yield from _from_tables(files, images, table, part)
         elif listings:
             for number, listing in enumerate(listings):
                 for share in part.of_block(number, len(listings)):
@@ -65,6 +78,11 @@ def judged(counts: list[int]) -> Row:
     return row | {"expression": _NAMES[counts.index(most)]}
 
 
+def _as_ours(row: Row) -> Row:
+    """A row of FER-2013 without an expression yet; its own label becomes ``original``."""
+    return row | {"source": "ferplus", "original": row["expression"], "expression": None}
+
+
 def _counts(where: str, cells: list[str]) -> list[int]:
     if len(cells) != len(COLUMNS) or not all(cell.strip().isdigit() for cell in cells):
         raise DataError(f"{where}: expected ten counts of votes ({', '.join(COLUMNS)}), found {', '.join(cells)}")
@@ -83,7 +101,7 @@ def _from_tables(files: Files, images: str, labels: str, part: Part) -> Rows:
     )
     try:
         for (where, face), (there, votes) in pairs:
-            row = fer2013.csv_row(where, face, fer2013.CSV_USAGE) | {"source": "ferplus", "expression": None}
+            row = _as_ours(fer2013.csv_row(where, face, fer2013.CSV_USAGE))
             if face["Usage"].strip() != votes["Usage"].strip():
                 raise DataError(
                     f"{there}: Usage is {votes['Usage']}, but {where} has {face['Usage']}: the tables do not correspond"
@@ -121,7 +139,7 @@ def _with_votes(path: Path, votes: Path, part: Part) -> Rows:
     table = {row["fer2013_image"]: (where, row) for where, row in read_table(votes, ("fer2013_image", *COLUMNS))}
     with Files(path, IMAGES) as files:
         for name in part.of(files.names):
-            row = fer2013.file_row(files, name) | {"source": "ferplus", "expression": None}
+            row = _as_ours(fer2013.file_row(files, name))
             found = table.get(PurePosixPath(name).name)
             counts = _counts(found[0], [found[1][column] for column in COLUMNS]) if found else [0] * len(COLUMNS)
             yield row | {"id": row["id"].replace("fer2013", "ferplus")} | judged(counts)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ferflow.heads import as_shares
 from ferflow.registry import register
 
 
@@ -13,22 +14,27 @@ class ClassificationHead(nn.Module):
     """N x F features to N x K class scores."""
 
     kind = "classification"
+    class_weights: Tensor
 
     def __init__(self, classes: Sequence[str], in_features: int, dropout: float, label_smoothing: float) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
         self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(in_features, len(classes)))
+        self.register_buffer("class_weights", torch.ones(len(classes)), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         scores: Tensor = self.layers(features)
         return scores
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Mean cross-entropy over the rows with a label (target >= 0)."""
-        known = target >= 0
-        if not known.any():
+        """Cross-entropy with the shares of the classes, a mean weighted by their class weights."""
+        classes = raw.shape[1]
+        shares = as_shares(target, classes)
+        total = (shares * self.class_weights).sum()
+        if total == 0:
             return raw.sum() * 0.0
-        return F.cross_entropy(raw[known], target[known], label_smoothing=self.label_smoothing)
+        smooth = (1 - self.label_smoothing) * shares + self.label_smoothing / classes * shares.sum(dim=1, keepdim=True)
+        return -(smooth * self.class_weights * raw.log_softmax(dim=1)).sum() / total
 
     def outputs(self, raw: Tensor) -> Tensor:
         """Probabilities, N x K; each row sums to 1."""

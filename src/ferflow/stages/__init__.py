@@ -19,6 +19,7 @@ QUARANTINE = Path("data/quarantine.parquet")
 SPLITS = Path("data/splits.parquet")
 DATA_REPORTS = Path("reports/data")
 MEMBERS = Path("models/members")
+CHECKPOINTS = Path("models/checkpoints")  # of unfinished trainings; no stage's output, for DVC removes those
 ENSEMBLE = Path("models/ensemble")
 RELEASE = Path("models/release")
 METRICS = Path("reports/metrics.json")
@@ -76,7 +77,7 @@ def main(run: Callable[..., Summary]) -> None:
     started = perf_counter()
     try:
         summary = run(*sys.argv[1:])
-    except (StageError, ArithmeticError, ValueError, KeyError, OSError) as error:
+    except (StageError, ArithmeticError, MemoryError, ValueError, KeyError, OSError) as error:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"{Path(sys.argv[0]).stem}: {message}", file=sys.stderr, flush=True)
         sys.exit(1 if isinstance(error, OSError) and not isinstance(error, FileNotFoundError) else HOPELESS)

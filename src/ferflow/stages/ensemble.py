@@ -59,7 +59,7 @@ def common_tasks(cards: dict[str, Card]) -> dict[str, tuple[str, ...]]:
     """Every task that a member has, in the vocabulary's order; ``StageError`` where members name its classes differently."""
     tasks: dict[str, tuple[str, ...]] = {}
     for task in TASKS:
-        found = {name: card.tasks[task] for name, card in cards.items() if task in card.tasks}
+        found = {name: card.tasks[task] for name, card in cards.items() if task in card.tasks and not TASKS[task].auxiliary}
         if len(set(found.values())) > 1:
             raise StageError(f"the members {', '.join(found)} have different classes of {task}: train them on the same data")
         if found:

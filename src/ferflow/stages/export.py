@@ -51,7 +51,7 @@ def run() -> Summary:
 def load_member(settings: params.Params, name: str) -> FaceNetwork:
     """A trained member's network; its card says which tasks it has."""
     card = Card.model_validate(read_json(MEMBERS / name / "card.json"))
-    network = build(settings.member(name).model_copy(update={"pretrained": False}), card.tasks, card.input_size)
+    network = build(settings.member(name), card.tasks, card.input_size, weights=False)
     network.load_state_dict(torch.load(MEMBERS / name / "weights.pt", weights_only=True))
     return network.eval()
 

@@ -13,7 +13,7 @@ from ferflow.card import Card
 from ferflow.faces import Faces, load_faces, tasks_of
 from ferflow.params import Member
 from ferflow.registry import get
-from ferflow.stages import HISTORIES, MANIFEST, MEMBERS, SPLITS, StageError, Summary, main, write_json
+from ferflow.stages import CHECKPOINTS, HISTORIES, MANIFEST, MEMBERS, SPLITS, StageError, Summary, main, write_json
 from ferflow.tables import load_labels, predictions_table
 from ferflow.training import Trained, predict, train
 
@@ -29,7 +29,8 @@ def run(name: str) -> Summary:
         raise StageError(f"members.{name}.task_weights gives no task of this data a weight above 0: there is nothing to learn")
     size = settings.dataset.image_size
     data = load_faces(MANIFEST, labels, ("train", "val", "test"), size, member.modality, tasks)
-    trained = train(member, tasks, data["train"], data["val"], settings.seed)
+    checkpoint = CHECKPOINTS / f"{name}.pt"
+    trained = train(member, tasks, data["train"], data["val"], settings.seed, checkpoint)
     card = Card(
         name=name,
         members={name: member.label},
@@ -40,6 +41,7 @@ def run(name: str) -> Summary:
         parameters=sum(parameter.numel() for parameter in trained.network.parameters()),
     )
     write_member(card, trained, {split: data[split] for split in ("val", "test")})
+    checkpoint.unlink(missing_ok=True)
     last = trained.history[trained.best_epoch - 1]
     row = {"member": name, "parameters": card.parameters, "best epoch": f"{trained.best_epoch}/{len(trained.history)}"}
     row |= {key: round(value, 4) for key, value in last.items() if key.startswith("val_")}

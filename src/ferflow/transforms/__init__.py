@@ -1,12 +1,38 @@
-"""Augmentation recipes, one file each: a training face in, a changed one out.
+"""Augmentation recipes, one file each: a training face in, a changed one out; a recipe may also mix whole batches.
 
-An entry is a function ``build(size, seed) -> Callable``; the callable takes and returns one face
-(size x size x C, uint8, C = 3 or 1). Grey stays grey: a recipe never adds channels. Evaluation has no
-recipe: a face is resized to the dataset's ``image_size`` (``images.resize``) and the model does the rest.
+An entry is a function ``build(size, seed) -> Recipe``. Grey stays grey: a recipe never adds channels. Evaluation has
+no recipe: a face is resized to the dataset's ``image_size`` (``images.resize``) and the model does the rest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-Recipe = Callable[[np.ndarray], np.ndarray]
+
+@dataclass(frozen=True)
+class Recipe:
+    """How training faces are changed.
+
+    ``face`` takes and returns one face (size x size x C, uint8, C = 3 or 1). ``mixup`` and ``cutmix`` are the
+    parameters of the Beta distributions of Zhang et al. 2018 and Yun et al. 2019, 0 for none; ``mix_share`` is the
+    share of batches that is mixed. timm does the mixing.
+    """
+
+    face: Callable[[np.ndarray], np.ndarray]
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mix_share: float = 1.0
+
+
+def albumented(steps: Sequence[Any], seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A sequence of albumentations' transforms as a function of a face; the same seed gives the same changes."""
+    import albumentations
+
+    pipeline = albumentations.Compose(list(steps), seed=seed)
+
+    def augment(face: np.ndarray) -> np.ndarray:
+        return np.asarray(pipeline(image=face)["image"]).reshape(face.shape)
+
+    return augment

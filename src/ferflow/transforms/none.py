@@ -6,11 +6,11 @@ from ferflow.registry import register
 from ferflow.transforms import Recipe
 
 
+def _keep(face: np.ndarray) -> np.ndarray:
+    return face
+
+
 @register
 def build(size: int, seed: int) -> Recipe:
     """The identity."""
-
-    def keep(face: np.ndarray) -> np.ndarray:
-        return face
-
-    return keep
+    return Recipe(_keep)

@@ -1,0 +1,14 @@
+"""Recipe ``crp_color``: ``crp``, and brightness and contrast changed by up to 0.2."""
+
+import albumentations as A
+
+from ferflow.registry import register
+from ferflow.transforms import Recipe, albumented
+from ferflow.transforms.crp import steps
+
+
+@register
+def build(size: int, seed: int) -> Recipe:
+    """For faces of ``size`` x ``size`` pixels."""
+    color = A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.8)
+    return Recipe(albumented([*steps(size), color], seed))

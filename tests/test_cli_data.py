@@ -53,7 +53,7 @@ def make_folder(root):
 
 def test_import_checks_copies_and_makes_it_the_dataset(project):
     printed = data("import", "folder", make_folder(project / "mine"), "--use")
-    assert "first rows can be read" in printed
+    assert "2 rows can be read, the first is happy/a.png" in printed
     assert "dvc add data/raw/mine" in printed
     assert (project / "data/raw/mine/happy/a.png").exists()
     dataset = params.load().dataset
@@ -77,10 +77,30 @@ def test_import_of_a_table_takes_its_pictures_along_or_says_how(project):
     (project / "new").mkdir()
     (project / "new/a.png").write_bytes(png())
     (project / "new/table.csv").write_text("image,expression\na.png,happy\n")
-    assert "pack both into one zip" in data("import", "csv", project / "new/table.csv", code=1)
+    assert "import the folder that holds both" in data("import", "csv", project / "new/table.csv", code=1)
     assert not (project / "data/raw/table.csv").exists()
     shutil.make_archive(str(project / "feedback"), "zip", project / "new")
-    assert "first rows can be read" in data("import", "csv", project / "feedback.zip")
+    assert "1 rows can be read" in data("import", "csv", project / "feedback.zip")
+    assert "1 rows can be read" in data("import", "csv", project / "new")
+
+
+def test_import_takes_options_of_the_source_and_reads_to_the_last_row(project):
+    for name in ("men/a.png", "women/b.png"):
+        (project / "people" / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / "people" / name).write_bytes(png(len(name)))
+    options = ("--option", "task=gender", "--option", "classes={men: male, women: female}")
+    assert "2 rows can be read" in data("import", "folder", project / "people", *options, "--use")
+    assert params.load().dataset.options == {"task": "gender", "classes": {"men": "male", "women": "female"}}
+    assert "unknown options mood; known: task, classes" in data(
+        "import", "folder", project / "people", "--option", "mood=1", code=1
+    )
+    assert "expected KEY=VALUE" in data("import", "folder", project / "people", "--option", "task", code=1)
+    (project / "late").mkdir()
+    (project / "late/a.png").write_bytes(png())
+    lines = [f"{number},a.png,happy" for number in range(9)]
+    (project / "late/late.csv").write_text("\n".join(["id,image,expression", *lines, "9,a.png,bored"]))
+    assert "line 11: expression is 'bored'" in data("import", "csv", project / "late", code=1)
+    assert not (project / "data/raw/late").exists()
 
 
 def test_import_tracks_what_it_copied_where_there_is_dvc(project):
@@ -110,7 +130,7 @@ def test_an_export_can_be_imported_again(manifest, project):
     data("export", "copy", "--manifest", manifest, "--format", "parquet")
     assert len(list(parquet.load(project / "copy/manifest.parquet", seed=0))) == 160
     data("export", "classes", "--manifest", manifest, "--format", "folder")
-    assert len(list((project / "classes/all/happy").glob("*.png"))) == 20
+    assert len(list((project / "classes/happy").glob("*.png"))) == 20
     assert len(list(folder.load(project / "classes", seed=0))) == 160
     assert "nothing is overwritten" in data("export", "classes", "--manifest", manifest, code=1)
 

@@ -30,7 +30,21 @@ def test_no_pair_within_the_distance_is_missed_whichever_bits_differ():
 def test_a_bucket_larger_than_a_block_is_searched_whole():
     hashes = np.full(3000, 7, np.uint64)
     thumbnails = np.tile(np.arange(256, dtype=np.uint8), (3000, 1))
-    assert len(near_pairs(hashes, thumbnails, 0, 0.9)) == 3000 * 2999 // 2
+    hashes[:1500] += np.arange(1500, dtype=np.uint64) << np.uint64(32)  # 1,500 hashes that share their low half, and a crowd
+    pairs = near_pairs(hashes, thumbnails, 16, 0.9)
+    differ = np.bitwise_count(hashes[:1500, None] ^ hashes[None, :1500]) <= 16
+    assert len(pairs) == np.triu(differ, 1).sum() + 1500, "all pairs outside the crowd, and the crowd through its first"
+
+
+def test_a_crowd_of_one_hash_is_joined_without_listing_its_pairs():
+    rng = np.random.default_rng(0)
+    scenes = rng.integers(0, 255, (3, 256))
+    which = rng.integers(0, 3, 6000)
+    thumbnails = np.clip(scenes[which] + rng.integers(-3, 4, (6000, 256)), 0, 255).astype(np.uint8)
+    pairs = near_pairs(np.full(6000, 7, np.uint64), thumbnails, 4, 0.9)
+    assert len(pairs) == 6000 - 3
+    groups = connect(6000, pairs)
+    assert len({(a, b) for a, b in zip(groups, which, strict=True)}) == len(set(groups)) == 3, "a scene is a group"
 
 
 def test_thumbnails_decide_and_a_flat_one_is_like_nothing():
@@ -68,3 +82,9 @@ def test_the_perceptual_hash_survives_size_light_and_noise():
     for changed in (cv2.resize(face, (48, 48), interpolation=cv2.INTER_AREA), noisy):
         assert np.bitwise_count(perceptual_hash(face) ^ perceptual_hash(changed)) <= 4
     assert np.bitwise_count(perceptual_hash(face) ^ perceptual_hash(other)) > 12
+
+
+def test_pictures_of_which_none_can_be_decoded_are_alike_nothing():
+    table = pd.DataFrame({"pixel_hash": [None, None], "phash": np.zeros(2, np.uint64), "thumbnail": [b"", b""]})
+    groups = duplicate_groups(table, 4, 0.9)
+    assert groups["same"].nunique() == groups["near"].nunique() == 2

@@ -17,8 +17,12 @@ CARRIERS = {"params.py", "registry.py"}
 
 
 def imported(file: Path) -> Iterator[Path]:
-    """Files of ferflow that a file imports."""
+    """Files of ferflow that a file imports, or asks the registry for by name."""
     for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "get" and len(node.args) == 2:
+            kind, name = (getattr(argument, "value", None) for argument in node.args)
+            if isinstance(name, str):
+                yield SRC / str(kind) / f"{name}.py"
         if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("ferflow"):
             continue
         parts = node.module.split(".")[1:]

@@ -1,6 +1,7 @@
 """From a source to a manifest, in one process, in several, and on a Dask cluster: the same bytes."""
 
 import os
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -44,7 +45,12 @@ def test_a_dask_cluster_makes_the_same_bytes_and_measures(tmp_path, monkeypatch)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
         assert made(tmp_path, monkeypatch, FERFLOW_DASK=cluster.scheduler_address) == alone
         assert shares() == 8
-        pd.testing.assert_frame_equal(measure(tmp_path / "manifest.parquet"), expected)
+        monkeypatch.chdir(tmp_path)  # the workers stand where the cluster was started
+        pd.testing.assert_frame_equal(measure(Path("manifest.parquet")), expected)
+        (tmp_path / "here").mkdir()
+        (tmp_path / "units.yaml").write_bytes(ACTION_UNITS.read_bytes())
+        assert ingest(drawn().model_copy(update={"path": Path("units.yaml")}), 3, Path("here/manifest.parquet")) == 60
+        assert Path("here/manifest.parquet").read_bytes() == alone
         with pytest.raises(DataError, match="no row for the expression"):
             broken = tmp_path / "broken.yaml"
             broken.write_text("{}")

@@ -91,3 +91,47 @@ def test_a_source_without_an_official_test_beside_one_that_has_it_is_dealt_out()
     assert share.loc["b", ["val", "test"]].tolist() == pytest.approx([0.2, 0.3], abs=0.02)
     assert share.loc["a", "test"] == 0.75
     assert share.loc["a", "val"] == pytest.approx(0.25 * 0.2, abs=0.02)
+
+
+def test_faces_without_an_official_split_follow_their_likes_that_have_one():
+    own, other = table(200, official_split="test"), table(200, source="t")
+    other["id"] = [f"t{i}" for i in range(200)]
+    frame = pd.concat([own, other], ignore_index=True)
+    same = [*range(200), *range(100), *range(300, 400)]  # half of the second source are copies of official test faces
+    found = split(frame, hashes(frame, same), SHARES, seed=1).set_index("id")
+    assert (found.loc[[f"t{i}" for i in range(100)], "split"] == "test").all()
+    assert set(found.loc[[f"t{i}" for i in range(100, 200)], "split"]) == {"train", "val", "test"}
+    assert not found["leaked"].any()
+
+
+def test_a_subject_is_one_of_its_source():
+    first, second = table(200, subject=[f"{i % 20}" for i in range(200)]), table(200, subject=[f"{i % 20}" for i in range(200)])
+    first["official_split"] = "test"
+    second = second.assign(source="t", id=[f"t{i}" for i in range(200)])
+    frame = pd.concat([first, second], ignore_index=True)
+    found = split(frame, hashes(frame), SHARES, seed=1)
+    assert set(found.merge(second, on="id")["split"]) == {"train", "val", "test"}
+    report = leak_report(found, frame)
+    assert (report["subjects"], report["subjects across splits"]) == (40, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_classes_keep_their_shares_although_subjects_have_several(seed):
+    rng = np.random.default_rng(seed)
+    subjects = rng.integers(0, 100, 900)
+    frame = table(900, subject=[f"s{i}" for i in subjects])
+    frame["expression"] = rng.choice(["happy", "sad", "fear", "anger", "disgust"], 900, p=[0.4, 0.3, 0.15, 0.1, 0.05])
+    found = split(frame, hashes(frame), Split(val=0.15, test=0.15), seed).merge(frame, on="id")
+    assert (found.groupby("subject")["split"].nunique() == 1).all()
+    share = pd.crosstab(found["expression"], found["split"], normalize="index")
+    assert share["test"].between(0.1, 0.2).all()
+    assert share["val"].between(0.1, 0.2).all()
+
+
+def test_without_expressions_gender_and_age_keep_their_shares():
+    frame = table(
+        1000, expression=None, gender=["male", "female", "female", "female"] * 250, age=[float(i % 80) for i in range(1000)]
+    )
+    found = split(frame, hashes(frame), SHARES, seed=1).merge(frame, on="id")
+    share = pd.crosstab([found["gender"], found["age"] // 10], found["split"], normalize="index")
+    assert share["test"].to_numpy() == pytest.approx(0.3, abs=0.04)

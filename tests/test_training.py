@@ -9,8 +9,8 @@ from ferflow.faces import Faces, load_faces, tasks_of
 from ferflow.params import Split
 from ferflow.splitting import split
 from ferflow.tables import iter_images, load_labels, read_labels
-from ferflow.transforms import Recipe
 from ferflow.training import DivergedError, ahead, batches, predict, train
+from ferflow.transforms import Recipe
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import shutil
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -54,8 +54,11 @@ def download(
     from ferflow.downloads import download as fetch
 
     try:
-        for path in fetch(source, about(_known(source)), to):
-            typer.echo(f"{path}\nNext: ferflow data import {source} {path} --use")
+        found = about(_known(source))
+        for path in fetch(source, found, to):
+            typer.echo(path)
+        next_step = found.by_hand or f"ferflow data import {source} {path} --use"
+        typer.echo(f"Next: {next_step}")
     except DownloadError as error:
         _fail(error)
 
@@ -65,37 +68,68 @@ def import_(
     source: Annotated[str, typer.Argument(help="A name from 'ferflow data list'.")],
     path: Annotated[Path, typer.Argument(help="The folder, archive or table.")],
     use: Annotated[bool, typer.Option("--use", help="Make it the dataset of params.yaml.")] = False,
+    option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE of the source, VALUE in YAML; may be repeated.")] = None,
 ) -> None:
-    """Check that a set can be read, put it into data/raw, and track it with DVC.
+    """Read a set from its first row to its last, put it into data/raw, and track it with DVC.
 
     New labelled data is a new file beside the old ones: nothing that is there is overwritten.
 
     Example: ferflow data import fer2013 ~/Downloads/fer2013.zip --use
-    """
-    from itertools import islice
 
-    from ferflow.datasets import WHOLE, DataError
+    Example: ferflow data import folder ~/faces --option task=gender --option "classes={men: male, women: female}"
+    """
+    from ferflow.datasets import DataError
     from ferflow.params import ParamsError
     from ferflow.presets import set_dataset
-    from ferflow.registry import get
 
     target = RAW / path.name
     try:
-        rows = list(islice(get("datasets", _known(source))(path, seed=0, part=WHOLE), 3))
+        options = _options(option or [])
+        count, first = _read_all(_known(source), path, options)
         if target.exists() and target.resolve() != path.resolve():
             raise DataError(f"{target} is there already; give the new file another name")
         if not target.exists():
-            _copy(source, path, target)
-        typer.echo(f"{target}: the first rows can be read, such as {rows[0]['id'] if rows else 'none'}")
+            _copy(source, path, target, options)
+        typer.echo(f"{target}: {count} rows can be read, the first is {first}")
         typer.echo(_track(target))
         if use:
-            set_dataset(source, target)
+            set_dataset(source, target, options)
             typer.echo(f"params.yaml: dataset is now {source} at {target}. Next: dvc repro")
     except (DataError, ParamsError, OSError, ValueError) as error:
         _fail(error)
 
 
-def _copy(source: str, path: Path, target: Path) -> None:
+def _options(words: list[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` words as options of a source; the values are YAML."""
+    import yaml
+
+    if wrong := [word for word in words if "=" not in word]:
+        raise ValueError(f"--option {wrong[0]}: expected KEY=VALUE")
+    try:
+        return {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in words)}
+    except yaml.YAMLError as error:
+        raise ValueError(f"--option: the value is not YAML: {error}") from error
+
+
+def _read_all(source: str, path: Path, options: dict[str, Any]) -> tuple[int, str]:
+    """How many rows a source has, and the id of the first; ``DataError`` for the first that cannot be read."""
+    from tqdm import tqdm
+
+    from ferflow.datasets import WHOLE, DataError
+    from ferflow.registry import check_options, get
+
+    load = get("datasets", source)
+    check_options(load, f"--option of the source {source}", options)
+    count, first = 0, ""
+    for row in tqdm(load(path, seed=0, part=WHOLE, **options), unit="row", desc="read", mininterval=1, leave=False):
+        first = first or str(row.get("id"))
+        count += 1
+    if not count:
+        raise DataError(f"{path} has no row")
+    return count, first
+
+
+def _copy(source: str, path: Path, target: Path, options: dict[str, Any]) -> None:
     """Copy the raw data; ``DataError``, and no copy, when it cannot be read in its new place."""
     from ferflow.datasets import WHOLE, DataError
     from ferflow.registry import get
@@ -103,10 +137,11 @@ def _copy(source: str, path: Path, target: Path) -> None:
     RAW.mkdir(parents=True, exist_ok=True)
     (shutil.copytree if path.is_dir() else shutil.copy2)(path, target)
     try:
-        next(get("datasets", source)(target, seed=0, part=WHOLE), None)
+        next(get("datasets", source)(target, seed=0, part=WHOLE, **options), None)
     except DataError as error:
         (shutil.rmtree if target.is_dir() else Path.unlink)(target)
-        raise DataError(f"{error}\nA table and its pictures belong together: pack both into one zip, and import that") from error
+        hint = "A table and its pictures belong together: import the folder that holds both" if path.is_file() else ""
+        raise DataError("\n".join(filter(None, (str(error), hint)))) from error
 
 
 def _track(path: Path) -> str:
@@ -151,7 +186,7 @@ def export(
     form: Annotated[Format, typer.Option("--format", help="A table and pictures, Parquet, or a folder a class.")] = Format.csv,
     manifest: Annotated[Path, typer.Option(help="A manifest.")] = _MANIFEST,
 ) -> None:
-    """Write a manifest as files that other programs read; 'ferflow data import' reads them all again.
+    """Write a manifest as files that other programs read; 'ferflow data import csv|parquet|folder' reads them again.
 
     Example: ferflow data export /tmp/faces --format folder
     """
@@ -159,7 +194,8 @@ def export(
     from ferflow.manifests import exported
 
     try:
-        typer.echo(f"{exported(manifest, target, form.value)} faces in {target}")
+        written, left_out = exported(manifest, target, form.value)
+        typer.echo(f"{written} faces in {target}" + (f"; {left_out} without an expression left out" if left_out else ""))
     except DataError as error:
         _fail(error)
 

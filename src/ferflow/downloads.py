@@ -6,6 +6,7 @@ where to put it. It knows no manifest and no stage.
 
 import hashlib
 import shutil
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -58,6 +59,8 @@ def fetch(remote: Remote, folder: Path) -> Path:
         _receive(remote.url, part)
     except HTTPError as error:
         raise DownloadError(f"{remote.url}: {error.code} {error.reason}") from error
+    except HTTPException as error:
+        raise DownloadError(f"{remote.url} broke off ({error}); the same command goes on from there") from error
     except URLError as error:
         raise DownloadError(f"{remote.url} cannot be reached: {error.reason}") from error
     if remote.sha256 and (found := _sha256(part)) != remote.sha256:
@@ -104,4 +107,7 @@ def _from_kaggle(handle: str, target: Path) -> Path:
         found = Path(kagglehub.dataset_download(handle))
     except Exception as error:  # its client has no common base class of errors
         raise DownloadError(f"Kaggle's client could not fetch {handle}: {error}") from error
-    return Path(shutil.copytree(found, target))
+    part = target.with_name(target.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(found, part)
+    return part.replace(target)

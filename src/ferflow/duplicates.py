@@ -13,25 +13,48 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 _BITS = 64
+_CROWD = 32
 _BLOCK = 1024  # hashes compared with each other at a time
 
 
 def near_pairs(hashes: np.ndarray, thumbnails: np.ndarray, distance: int, correlation: float) -> np.ndarray:
-    """Pairs (M x 2 row numbers, the smaller first, sorted) of near duplicates.
+    """Pairs (M x 2 row numbers, the smaller first, sorted) that join all near duplicates into groups.
+
+    They are all pairs, but for crowds of more than 32 pictures with one hash: these are joined through their first.
 
     ``hashes``: N uint64; ``thumbnails``: N x P uint8; ``correlation``: least Pearson correlation of two thumbnails. A
     thumbnail of one flat colour correlates with nothing.
     """
+    stars, leaders = _stars(hashes, thumbnails, correlation)
     found = [np.empty((0, 2), np.int64)]
     for shift, width in _bands(distance + 1):
-        keys = (hashes >> np.uint64(shift)) & np.uint64((1 << width) - 1)
-        order = np.argsort(keys, kind="stable")
-        edges = np.flatnonzero(np.diff(keys[order])) + 1
+        keys = (hashes[leaders] >> np.uint64(shift)) & np.uint64((1 << width) - 1)
+        by_key = np.argsort(keys, kind="stable")
+        order, edges = leaders[by_key], np.flatnonzero(np.diff(keys[by_key])) + 1
         for bucket in np.split(order, edges):
             if len(bucket) > 1:
                 found += list(_close(bucket, hashes, distance))
     pairs = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
-    return pairs[_correlation(thumbnails, pairs) >= correlation]
+    return np.unique(np.concatenate([stars, pairs[_correlation(thumbnails, pairs) >= correlation]]), axis=0)
+
+
+def _stars(hashes: np.ndarray, thumbnails: np.ndarray, correlation: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of the first picture of a crowd with those alike it, and the rows that stay to be compared with all others.
+
+    A crowd is more than ``_CROWD`` pictures with one hash, such as frames of a still scene: to list all its pairs would
+    be quadratic, and to join each with one leader says the same. Pictures outside crowds all stay.
+    """
+    order = np.argsort(hashes, kind="stable")
+    crowds = [c for c in np.split(order, np.flatnonzero(np.diff(hashes[order])) + 1) if len(c) > _CROWD]
+    stays, stars = np.ones(len(hashes), bool), [np.empty((0, 2), np.int64)]
+    for rest in crowds:
+        while len(rest) > 1:
+            pairs = np.stack([np.full(len(rest) - 1, rest[0]), rest[1:]], axis=1)
+            alike = _correlation(thumbnails, pairs) >= correlation
+            stars.append(pairs[alike])
+            stays[rest[1:][alike]] = False
+            rest = rest[1:][~alike]
+    return np.concatenate(stars), np.flatnonzero(stays)
 
 
 def _bands(count: int) -> list[tuple[int, int]]:
@@ -83,6 +106,8 @@ def duplicate_groups(measures: pd.DataFrame, distance: int, correlation: float) 
     same = pd.factorize(named)[0]
     first = np.unique(same, return_index=True)[1]
     readable = first[measures["pixel_hash"].notna().to_numpy()[first]]
+    if not len(readable):
+        return pd.DataFrame({"same": same, "near": same}, index=measures.index)
     thumbnails = np.frombuffer(b"".join(measures["thumbnail"].iloc[readable]), np.uint8).reshape(len(readable), -1)
     pairs = near_pairs(measures["phash"].to_numpy()[readable], thumbnails, distance, correlation)
     near = connect(len(first), same[readable][pairs])

@@ -70,7 +70,11 @@ def load_faces(
             ids[name],
             np.stack(pixels[name]),
             _targets(labels.loc[ids[name]], tasks),
-            {task: found.reindex(ids[name]).fillna(0).to_numpy(np.float32) for task, found in shares.items() if found is not None},
+            {
+                task: found.reindex(ids[name]).fillna(0).to_numpy(np.float32)
+                for task, found in shares.items()
+                if found is not None
+            },
         )
         for name in names
     }

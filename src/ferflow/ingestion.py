@@ -34,9 +34,13 @@ def ingest(dataset: Dataset, seed: int, manifest: Path) -> int:
     manifest.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=manifest.parent, prefix="ingest-") as folder:
         parts = [Part(index, count) for index in range(count)]
-        write = partial(ingest_part, dataset, seed, Path(folder))
+        where = dataset.model_copy(update={"path": dataset.path.resolve()})  # a worker may stand elsewhere
+        write = partial(ingest_part, where, seed, Path(folder).resolve())
         written = tqdm(each(write, parts, worth_it=many), total=count, unit="share", desc="ingest", disable=not many)
-        return join(list(written), manifest)
+        try:
+            return join(list(written), manifest)
+        except DataError as error:
+            raise DataError(f"{dataset.path}: {error}") from error
 
 
 def ingest_part(dataset: Dataset, seed: int, folder: Path, part: Part) -> Path:

@@ -38,10 +38,12 @@ def _counts(column: pd.Series) -> dict[str, int]:
     return {str(name): int(count) for name, count in column.dropna().value_counts().items()}
 
 
-def exported(manifest: Path, target: Path, form: str) -> int:
-    """Write the manifest into the folder ``target`` as ``csv``, ``parquet`` or ``folder``; how many faces it were.
+def exported(manifest: Path, target: Path, form: str) -> tuple[int, int]:
+    """Write the manifest into the folder ``target`` as ``csv``, ``parquet`` or ``folder``.
 
-    Raises ``DataError`` when the folder is not empty, or a folder a class is asked of rows without an expression.
+    How many faces it were, and how many were left out: those without an expression, of a folder a class. Raises
+    ``DataError`` when the target is not empty, and when a folder a class is asked of a manifest without expressions, or
+    of one in which only some rows have an official split.
     """
     check_manifest(manifest)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -49,20 +51,24 @@ def exported(manifest: Path, target: Path, form: str) -> int:
     labels = read_labels(manifest)
     if form == "folder" and labels["expression"].isna().all():
         raise DataError(f"{manifest} has no expression in any row: there are no classes to make folders of; take csv")
+    official = labels["official_split"][labels["expression"].notna()]
+    if form == "folder" and official.isna().any() and official.notna().any():
+        raise DataError(f"{manifest}: {official.isna().sum()} faces have no official split and the others do; take csv")
     target.mkdir(parents=True, exist_ok=True)
     if form == "parquet":
-        return join([manifest], target / "manifest.parquet")
+        return join([manifest], target / "manifest.parquet"), 0
     names = {}
     for row, data in _rows(manifest, labels):
         if form == "folder" and not isinstance(row.expression, str):
             continue
-        folder = f"{row.official_split or 'all'}/{row.expression}" if form == "folder" else "images"
+        split = f"{row.official_split}/" if isinstance(row.official_split, str) else ""
+        folder = f"{split}{row.expression}" if form == "folder" else "images"
         names[row.id] = f"{folder}/{_safe(row.id, row.Index)}{_suffix(data)}"
         (target / folder).mkdir(parents=True, exist_ok=True)
         (target / names[row.id]).write_bytes(data)
     if form == "csv":
         _write_table(manifest, labels, names, target / "table.csv")
-    return len(names)
+    return len(names), len(labels) - len(names)
 
 
 def _rows(manifest: Path, labels: pd.DataFrame) -> Iterator[tuple[Any, bytes]]:
@@ -85,5 +91,5 @@ def _suffix(data: bytes) -> str:
 def _write_table(manifest: Path, labels: pd.DataFrame, names: dict[str, str], path: Path) -> None:
     votes = pq.read_table(manifest, columns=["votes"])["votes"].to_pylist()
     words = [" ".join(map(str, counts)) if counts and len(counts) == len(EXPRESSIONS) else "" for counts in votes]
-    table = labels.assign(image=labels["id"].map(names), votes=words).drop(columns=["width", "height"])
+    table = labels.assign(image=labels["id"].map(names), votes=words).drop(columns=["width", "height", "crowd"])
     table.to_csv(path, index=False)

@@ -37,7 +37,7 @@ def measure(manifest: Path) -> pd.DataFrame:
     check_manifest(manifest)
     groups = range(pq.read_metadata(manifest).num_row_groups)
     many = len(groups) >= _WORTH_PROCESSES
-    parts = each(partial(measure_group, manifest), groups, worth_it=many)
+    parts = each(partial(measure_group, manifest.resolve()), groups, worth_it=many)
     measured = tqdm(parts, total=len(groups), unit="group", desc="measure", disable=not many)
     return pd.concat(list(measured), ignore_index=True)
 

@@ -57,7 +57,10 @@ def views(faces: Tensor, tta: str) -> list[Tensor]:
         return [faces, faces.flip(2)]
     height, width = faces.shape[1:3]
     tall, wide = int(height * _TEN_CROP), int(width * _TEN_CROP)
-    tops, lefts = (0, 0, height - tall, height - tall, (height - tall) // 2), (0, width - wide, 0, width - wide, (width - wide) // 2)
+    tops, lefts = (
+        (0, 0, height - tall, height - tall, (height - tall) // 2),
+        (0, width - wide, 0, width - wide, (width - wide) // 2),
+    )
     crops = [faces[:, top : top + tall, left : left + wide] for top, left in zip(tops, lefts, strict=True)]
     return [view for crop in crops for view in (crop, crop.flip(2))]
 

@@ -82,8 +82,8 @@ class Checks(_Block):
         for name in ("too_few_rows", "too_few_in_class", "imbalance", "no_face", "quarantined"):
             if self.rule(name).do == "quarantine":
                 raise ValueError(f"{name} is about the whole table: it can fail, warn or be off")
-        if self.unreadable.do != "quarantine":
-            raise ValueError("unreadable images can only be quarantined: nothing can be measured of them")
+        if self.unreadable.do not in ("quarantine", "fail"):
+            raise ValueError("unreadable images can only fail or be quarantined: nothing can be measured of them")
         return self
 
     def rule(self, name: str) -> Rule:

@@ -67,9 +67,9 @@ def row_flags(labels: pd.DataFrame, measures: pd.DataFrame, groups: pd.DataFrame
             "unknown_label": unknown_labels(labels) != "",
             "flat": measures["contrast"] < limits.min_contrast,
             "small": readable & (side < limits.min_side),
-            "size": _outliers(np.log(side.where(readable & (side > 0))), limits.outlier_iqr),
-            "light": _outliers(measures["brightness"], limits.outlier_iqr),
-            "sharpness": _outliers(np.log1p(measures["sharpness"]), limits.outlier_iqr),
+            "size": _outliers(np.log(side.where(readable & (side > 0))), limits.outlier_iqr, least=0.2),
+            "light": _outliers(measures["brightness"], limits.outlier_iqr, least=5),
+            "sharpness": _outliers(np.log1p(measures["sharpness"]), limits.outlier_iqr, least=0.2),
             "identical": identical,
             "alike": groups["near"].duplicated() & readable & ~identical,
             "conflicting": readable & (labels["expression"].groupby(groups["same"]).transform("nunique") > 1),
@@ -88,9 +88,11 @@ def unknown_labels(labels: pd.DataFrame) -> pd.Series:
     return words.str.strip()
 
 
-def _outliers(values: pd.Series, fence: float) -> pd.Series:
+def _outliers(values: pd.Series, fence: float, least: float) -> pd.Series:
+    """Beyond the fences; an interquartile range below ``least`` counts as that, or a set of equals would have only outliers."""
     low, high = values.quantile(0.25), values.quantile(0.75)
-    return (values < low - fence * (high - low)) | (values > high + fence * (high - low))
+    reach = fence * max(high - low, least)
+    return (values < low - reach) | (values > high + reach)
 
 
 def reasons(flags: pd.DataFrame, labels: pd.DataFrame, measures: pd.DataFrame, limits: Validate) -> pd.Series:
@@ -196,7 +198,7 @@ def _as_check(result: Any, frame: pd.DataFrame) -> Check:
     if result.exception_info.get("raised_exception"):
         words = f"could not be checked: {result.exception_info.get('exception_message')}"
     elif column.startswith("fact_"):
-        words = _fact(result)
+        words = _fact(result, float(frame[column].iloc[0]) if len(frame) else float("nan"))
     elif "unexpected_count" in found:
         share = found.get("unexpected_percent") or 0.0
         words = f"{found['unexpected_count']} of {found['element_count']} rows ({share:.2f} %)"
@@ -208,9 +210,8 @@ def _as_check(result: Any, frame: pd.DataFrame) -> Check:
     return Check(meta["name"], meta["severity"], bool(result.success), words)
 
 
-def _fact(result: Any) -> str:
-    values = result.result.get("partial_unexpected_list") or []
+def _fact(result: Any, value: float) -> str:
     limits = result.expectation_config.kwargs
     words = {"min_value": "at least", "max_value": "at most"}
     limit = " and ".join(f"{word} {limits[key]:g}" for key, word in words.items() if limits.get(key) is not None)
-    return f"{values[0]:g}, wanted {limit}" if values else limit
+    return f"{value:.4g}, wanted {limit}"

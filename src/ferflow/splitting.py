@@ -1,6 +1,8 @@
 """Which face is for training, validation or test: the official split where there is one, else stratified.
 
-Identical and nearly identical images share a side wherever the choice is ours, and subjects too where they are known.
+Identical and nearly identical images share a side wherever the choice is ours, and subjects too where they are known (a
+subject is one of its source: two sources may number theirs alike). Faces without an official split follow their likes that
+have one.
 What an official split leaks is kept, counted and marked. Values in, values out.
 """
 
@@ -15,15 +17,22 @@ def split(labels: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
 
     ``labels`` has ``id, source, official_split, subject, expression``; ``groups``, indexed by id, has ``same`` and ``near``, the
     groups of identical and of alike images. Rows with an official split keep it; validation and test, where a
-    source has none, are cut from its rest so that each expression keeps its share. ``leaked`` marks a test row whose
+    source has none, are cut from its rest so that each class (of expressions, else of gender and age group) keeps its
+    share. ``leaked`` marks a test row whose
     very pixels are trained on or validated with, ``nearly_leaked`` one with an alike image there (a leaked one, too).
     """
-    frame = labels[["id", "source", "official_split", "subject", "expression"]].copy()
+    frame = labels[["id", "source", "official_split", "subject"]].copy()
     frame["source"] = frame["source"].fillna("")
+    frame["subject"] = frame["source"] + "/" + frame["subject"].astype("string")
+    frame["stratum"] = strata(labels)
     frame["duplicate_group"] = frame["id"].map(groups["same"])
     frame["alike_group"] = frame["id"].map(groups["near"])
     official = frame["official_split"]
     frame["split"] = official.where(official.isin(["val", "test"]))
+    frame["group"] = _groups(frame)
+    for name in ("val", "test"):  # test wins where a group has both
+        likes = official.isna() & frame["group"].isin(set(frame.loc[official == name, "group"]))
+        frame.loc[likes, "split"] = name
     free = frame["split"].isna()
     has = {name: set(frame["source"][official == name]) for name in ("test", "val")}
     if free.any():
@@ -34,26 +43,46 @@ def split(labels: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     return frame[["id", "split", "duplicate_group", "alike_group", "leaked", "nearly_leaked"]].reset_index(drop=True)
 
 
-def _assign(frame: pd.DataFrame, wanted: dict[str, float], has: dict[str, set[str]], seed: int) -> pd.Series:
-    """Deal groups (a subject, or alike images) into splits by their shares, source by source and expression by expression.
+def strata(labels: pd.DataFrame) -> pd.Series:
+    """The class whose shares a split keeps: the expression; of a face without one, gender and decade, as far as known."""
+    gender = labels["gender"].fillna("") if "gender" in labels else pd.Series("", index=labels.index)
+    decade = (labels["age"] // 10).astype("string").fillna("") if "age" in labels else pd.Series("", index=labels.index)
+    return labels["expression"].fillna(("none " + gender + " " + decade).astype(object))
 
-    A split takes groups drawn by lot until its share of the faces is reached; nothing from sources in ``has`` of it.
-    """
+
+def _groups(frame: pd.DataFrame) -> pd.Series:
+    """What must not be parted: a subject's faces, alike images, and whatever these join."""
     groups = frame["subject"].fillna("alike " + frame["alike_group"].astype(str)).rename("group")
-    groups = _join_through_duplicates(groups, frame["alike_group"])
-    sizes = groups.value_counts()
-    firsts = frame.assign(group=groups).drop_duplicates("group")[["group", "source", "expression"]]
-    firsts = firsts.iloc[np.random.default_rng(seed).permutation(len(firsts))]
-    rows = firsts["group"].map(sizes)
-    by_class = rows.groupby([firsts["source"], firsts["expression"].fillna("none")])
-    position = (by_class.cumsum() - rows / 2) / by_class.transform("sum")
-    side = pd.Series("train", index=firsts["group"].to_numpy())
-    edge = pd.Series(0.0, index=firsts.index)
-    for name, share in wanted.items():
-        end = edge + share * (~firsts["source"].isin(has[name]))
-        side[((position >= edge) & (position < end)).to_numpy()] = name
-        edge = end
-    return groups.map(side)
+    return _join_through_duplicates(groups, frame["alike_group"])
+
+
+def _assign(frame: pd.DataFrame, wanted: dict[str, float], has: dict[str, set[str]], seed: int) -> pd.Series:
+    """Deal whole groups into splits, source by source, so that each class comes close to its share in each of them.
+
+    Groups come in an order drawn by lot, the large ones (more than one face) first, and go where the faces of their
+    classes are most missed; nothing goes to a split in ``has`` of their source.
+    """
+    side: dict[int, str] = {}
+    draw = np.random.default_rng(seed)
+    for source, faces in frame.groupby("source", sort=True):
+        shares = {name: 0.0 if source in has[name] else share for name, share in wanted.items()}
+        shares["train"] = 1 - sum(shares.values())
+        names = list(shares)
+        counts = pd.crosstab(faces["group"], faces["stratum"])
+        order = draw.permutation(len(counts))
+        order = order[np.argsort(-np.minimum(counts.to_numpy()[order].sum(axis=1), 2), kind="stable")]
+        table = counts.to_numpy()
+        missed = np.outer(list(shares.values()), table.sum(axis=0)).astype(float)  # split x class: faces still wanted
+        weight = 1 / np.maximum(table.sum(axis=0), 1)  # a rare class counts as much as a frequent one
+        closed = np.array([-np.inf if share <= 0 else 0.0 for share in shares.values()])
+        keys = counts.index.to_numpy()
+        for row in order:
+            faces_of = table[row]
+            need = (missed * (faces_of > 0) * weight) @ faces_of / np.maximum(list(shares.values()), 1e-9)
+            best = int(np.argmax(need + closed))
+            side[keys[row]] = names[best]
+            missed[best] -= faces_of
+    return frame["group"].map(side)
 
 
 def _join_through_duplicates(groups: pd.Series, duplicates: pd.Series) -> pd.Series:
@@ -69,7 +98,8 @@ def _join_through_duplicates(groups: pd.Series, duplicates: pd.Series) -> pd.Ser
 
 def leak_report(splits: pd.DataFrame, labels: pd.DataFrame) -> dict[str, int]:
     """What crosses from one split to another, in numbers: identical images, alike images, subjects, and leaked test rows."""
-    frame = splits.merge(labels[["id", "expression", "subject"]], on="id")
+    frame = splits.merge(labels[["id", "source", "expression", "subject"]], on="id")
+    frame["subject"] = frame["source"].fillna("") + "/" + frame["subject"].astype("string")
     same, near, subjects = (frame.groupby(name) for name in ("duplicate_group", "alike_group", "subject"))
     return {
         "images": len(frame),

@@ -75,7 +75,10 @@ def check_manifest(path: Path) -> None:
     """Raise ``DataError`` unless the file is a manifest: the right columns with the right types."""
     if not path.exists():
         raise DataError(f"{path} is not there; run the stage ingest first (dvc repro ingest)")
-    found = pq.read_schema(path)
+    try:
+        found = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a Parquet file: {error}") from error
     for field in MANIFEST_SCHEMA:
         if field.name not in found.names or found.field(field.name).type != field.type:
             raise DataError(f"{path}: the column {field.name} should be {field.type}; run dvc repro ingest again")
@@ -145,6 +148,8 @@ def labelled_tasks(labels: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     """The tasks that these labels allow, each with the classes that occur, in the vocabulary's order."""
     found: dict[str, tuple[str, ...]] = {}
     for name, task in TASKS.items():
+        if not set(task.columns) <= set(labels):
+            continue
         values = task_labels(labels, name)
         if task.kind == "affect":
             if values.notna().any().all():

@@ -86,7 +86,8 @@ def train(
     fabric = Fabric(
         accelerator="cuda" if gpu else "cpu", strategy=strategy, devices=member.devices, precision=_PRECISIONS[member.precision]
     )
-    best, history, best_epoch = fabric.launch(_train, member, tasks, data, val, seed, checkpoint, report)
+    launch: Any = fabric.launch  # its signature does not know of arguments
+    best, history, best_epoch = launch(_train, member, tasks, data, val, seed, checkpoint, report)
     network = build(member, tasks, data.pixels.shape[1], weights=False)
     network.load_state_dict(best)
     return Trained(network.eval(), history, best_epoch)
@@ -106,7 +107,7 @@ def _train(
     if fabric.world_size > 1 and fabric.device.type == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // fabric.world_size))
     seed_everything(seed)
-    network = build(member, tasks, data.pixels.shape[1]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = build(member, tasks, data.pixels.shape[1]).to(memory_format=torch.channels_last)
     targets = {
         task: _target(target, len(tasks[task]), data.soft.get(task), 1.0 if task == "crowd" else member.soft_labels)
         for task, target in data.targets.items()
@@ -117,7 +118,8 @@ def _train(
     optimizer = create_optimizer_v2(network, member.optimizer, member.lr, member.weight_decay, filter_bias_and_bn=True)
     updates = -(-steps_an_epoch(len(data.ids), member.batch_size) // member.accumulate)  # an epoch
     schedule = Schedule(member, optimizer, updates)
-    wrapped, stepper = fabric.setup_module(network, _reapply_compile=False), fabric.setup_optimizers(optimizer)
+    wrapped: Any = fabric.setup_module(network)
+    stepper: Any = fabric.setup_optimizers(optimizer)
     average = ModelEmaV3(network, member.ema, use_warmup=True) if member.ema else None
     still = _first_parameters(network.backbone, member.freeze_share)
     full_size = network.preprocessing.image_size
@@ -159,7 +161,9 @@ def _train(
         for step, (rows, pixels, mixing) in enumerate(source):
             with _room_for(member):
                 faces = torch.from_numpy(pixels).to(fabric.device)
-                truth = {task: mixed(torch.from_numpy(target[rows]), mixing).to(fabric.device) for task, target in targets.items()}
+                truth = {
+                    task: mixed(torch.from_numpy(target[rows]), mixing).to(fabric.device) for task, target in targets.items()
+                }
                 update = (step + 1) % member.accumulate == 0 or step + 1 == epoch_faces // member.batch_size
                 with fabric.no_backward_sync(wrapped, enabled=not update):
                     raw = {task: value.float() for task, value in wrapped(faces).items()}
@@ -248,7 +252,7 @@ class Schedule:
                 decay_rate=0.1,
                 min_lr=member.lr / 1000,
                 warmup_lr=member.lr / 25,
-                warmup_epochs=round(member.warmup * member.epochs) if by_epoch else member.warmup * member.epochs,  # type: ignore[arg-type]
+                warmup_epochs=round(member.warmup * member.epochs) if by_epoch else member.warmup * member.epochs,
                 warmup_prefix=member.schedule == "cosine",
                 step_on_epochs=by_epoch,
                 updates_per_epoch=updates_an_epoch,

@@ -111,7 +111,7 @@ def test_a_picture_that_cannot_be_read_is_named_with_its_line(tmp_path, monkeypa
 
 
 def test_a_path_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"none\.csv is not there"):
+    with pytest.raises(DataError, match=r"none\.csv is no CSV table"):
         rows(tmp_path / "none.csv")
     with pytest.raises(DataError, match="nowhere is not there"):
         rows(make(tmp_path), images="nowhere")

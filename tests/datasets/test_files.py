@@ -105,3 +105,40 @@ def test_expressions_are_known_in_the_spellings_of_the_sets():
     assert set(_files._EXPRESSION.values()) == {
         "neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt",
     }  # fmt: skip
+
+
+def zipped(path, name, content):
+    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return path
+
+
+def test_a_table_that_expands_without_bound_is_refused_like_a_picture(tmp_path):
+    path = zipped(tmp_path / "bomb.zip", "t.csv", b"image\n" + b" " * 30_000_000)
+    with pytest.raises(DataError, match=r"t\.csv would unpack to 3000000\d bytes"):
+        list(read_table(path, ("image",)))
+    (tmp_path / "cell.csv").write_text("image\n" + "x" * 2_000_000)
+    with pytest.raises(DataError, match="field larger than field limit"):
+        list(read_table(tmp_path / "cell.csv", ("image",)))
+
+
+def test_a_damaged_or_encrypted_table_in_a_zip_is_named(tmp_path):
+    lines = "\n".join(["image", *(f"{number * 7919 % 10007}.png" for number in range(2000))])
+    path = zipped(tmp_path / "x.zip", "t.csv", lines)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200] + b"\xff" * 50 + whole[250:])
+    with pytest.raises(DataError, match=r"x\.zip: t\.csv cannot be read"):
+        list(read_table(path, ("image",)))
+    locked = bytearray(whole)
+    for start in (locked.find(b"PK\3\4") + 6, locked.find(b"PK\1\2") + 8):
+        locked[start] |= 1
+    path.write_bytes(locked)
+    with pytest.raises(DataError, match=r"x\.zip: t\.csv cannot be read: .*encrypted"):
+        list(read_table(path, ("image",)))
+
+
+@pytest.mark.parametrize(("text", "words"), [("a,b\n1,2,3", "3 cells instead of 2"), ("a,b,a\n1,2,3", "column a is there more")])
+def test_a_row_that_does_not_fit_its_header_is_no_guess(text, words, tmp_path):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=words):
+        list(read_table(tmp_path / "t.csv", ("a",)))

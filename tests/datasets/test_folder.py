@@ -82,7 +82,7 @@ def test_folders_are_mapped_to_classes(tmp_path):
 @pytest.mark.parametrize(
     ("names", "options", "words"),
     [
-        (["bored/1.png"], {}, r"bored/1\.png lies in 'bored' which is no class .* known: neutral, .*classes: {bored: neutral}"),
+        (["bored/1.png"], {}, r"bored/1\.png lies in 'bored' which is no class .* known: neutral, .*{bored: <one of these>}"),
         (["man/1.png"], {"task": "gender"}, "'man' which is no class of the task gender; known: male, female"),
         (["130/1.png"], {"task": "age"}, "known: 0-9, 10-19"),
         (["15-25/1.png"], {"task": "age"}, "known: 0-9, 10-19"),

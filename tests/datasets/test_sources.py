@@ -10,6 +10,7 @@ import pytest
 from conftest import ACTION_UNITS, png
 
 from ferflow.datasets import WHOLE, About, DataError, Part, about
+from ferflow.datasets import ferplus as ferplus_module
 from ferflow.datasets.fairface import RACE as RACES
 from ferflow.images import image_size
 from ferflow.ingestion import join
@@ -251,7 +252,16 @@ def test_ferplus_votes_beside_the_real_fer2013(rows, shared):
     real = rows("ferplus", path=shared / "data/fer2013.zip", votes=str(shared / "data/ferplus_votes.csv"), part=Part(0, 8))
     assert len(real) == 32298 // 8
     assert sum(row.get("problem") is None for row in real) > 0.8 * len(real)
-    assert all(sum(row["votes"]) <= 10 for row in real)
+    assert all(sum(row["votes"]) <= 10 * len(real) for row in real if "votes" in row)
+    kept = rows(
+        "ferplus",
+        path=shared / "data/fer2013.zip",
+        votes=str(shared / "data/ferplus_votes.csv"),
+        part=Part(0, 8),
+        labels="original",
+    )
+    assert len(kept) == len(real)
+    assert all(row["expression"] and "problem" not in row for row in kept), "every face keeps FER-2013's own label"
     assert {row.get("expression") for row in real} == {*EXPRESSIONS, None}
 
 
@@ -314,7 +324,7 @@ WRONG_CLIP = '{"actor": "a", "frames": {"00000": {"landmarks": [], "valence": 11
 WRONG = {
     "ferplus": ("fer2013new.csv", VOTES + "Training,a,1,2\n", "line 2: 4 cells"),
     "affectnet": ("seeds.csv", "image_path,emotion,valence,arousal\nimg/1.jpg,9,0,0\n", "line 2: emotion '9'"),
-    "rafdb": ("basic/EmoLabel/list_patition_label.txt", "train_00001.jpg 8\n", "line 1: 'train_00001.jpg 8'"),
+    "rafdb": ("basic/EmoLabel/list_patition_label.txt", "train_00001.jpg 12\n", "line 1: 'train_00001.jpg 12'"),
     "ckplus": ("bored/S010_004_00000018.png", None, "bored/S010_004_00000018.png is not of the form"),
     "jaffe": ("KA.XX1.39.tiff", None, "KA.XX1.39.tiff is not of the form"),
     "sfew": ("Train/Bored/x_1_2.png", None, "Train/Bored/x_1_2.png does not lie in"),
@@ -337,7 +347,7 @@ def test_what_is_wrong_is_named_with_file_and_row(name, rows, tmp_path):
 @pytest.mark.parametrize(
     ("name", "header", "line", "words"),
     [
-        ("affectnet", "image_path,emotion,valence,arousal", "img/99.jpg,1,0,0", "line 2: the picture img/99.jpg is not in"),
+        ("affectnet", "image_path,emotion,valence,arousal", "img/99.jpg,1,0,0", "line 2: the image img/99.jpg is not in"),
         ("affectnet", "image_path,emotion,valence,arousal", "img/1.jpg,1,3,0", "valence is 3"),
         ("affectnet", "image_path,emotion,valence,arousal", "img/1.jpg,1,high,0", "valence is 'high'"),
         ("affectnet", "image_path,emotion,valence", "img/1.jpg,1,0", "no column arousal"),
@@ -352,3 +362,67 @@ def test_wrong_lines_of_tables_are_named(name, header, line, words, rows):
     with pytest.raises(DataError) as error:
         rows(name)
     assert words in str(error.value)
+
+
+def test_afewva_names_a_value_that_is_no_number_and_keeps_frames_nobody_annotated(rows, tmp_path):
+    afewva(tmp_path / "raw")
+    clip = next((tmp_path / "raw").rglob("*.json"))
+    (clip.parent / "00077.png").write_bytes(png(7))
+    extra = [row for row in rows("afewva", path=tmp_path / "raw") if row.get("problem")]
+    assert [(row["id"].endswith("00077"), "no annotation" in row["problem"]) for row in extra] == [(True, True)]
+    for wrong in ('"valence": NaN, "arousal": 5', '"valence": 5, "arousal": NaN'):
+        clip.write_text('{"actor": "a", "frames": {"00000": {"landmarks": [], WRONG}}}'.replace("WRONG", wrong))
+        with pytest.raises(DataError, match="frame 00000: valence and arousal lie between"):
+            rows("afewva", path=tmp_path / "raw")
+    clip.write_text('{"actor": "a", "frames": {"00000": {"landmarks": [[NaN, 1]], "valence": 1, "arousal": 1}}}')
+    with pytest.raises(DataError, match="frame 00000: a landmark is not a number"):
+        rows("afewva", path=tmp_path / "raw")
+
+
+def test_affectnet_reads_a_folder_or_zip_with_one_table_and_keeps_values_of_none(rows, tmp_path):
+    write(tmp_path / "s", "img/a.png", png(1))
+    write(tmp_path / "s", "list.csv", "image_path,emotion,valence,arousal\nimg/a.png,1,0.5,0.25\n")
+    shutil.make_archive(str(tmp_path / "s"), "zip", tmp_path / "s")
+    for path in (tmp_path / "s", tmp_path / "s.zip", tmp_path / "s/list.csv"):
+        assert [row["expression"] for row in rows("affectnet", path=path)] == ["happy"]
+    header = "subDirectory_filePath,face_x,face_y,face_width,face_height,expression,valence,arousal\n"
+    write(tmp_path / "o", "1/a.png", png(1))
+    write(tmp_path / "o", "training.csv", header + "1/a.png,0,0,8,8,8,0.3,0.4\n")
+    (found,) = rows("affectnet", path=tmp_path / "o")
+    assert (found.get("expression"), found["valence"], found["arousal"], found.get("problem")) == (None, 0.3, 0.4, None)
+
+
+def test_ferplus_sums_votes_of_a_picture_and_refuses_a_foreign_table(rows, tmp_path):
+    write(tmp_path / "f", "train/happy/a.jpg", png(1))
+    write(tmp_path / "f", "train/sad/b.jpg", png(2))
+    header = "fer2013_image," + ",".join(ferplus_module.COLUMNS) + "\n"
+    votes = tmp_path / "votes.csv"
+    votes.write_text(header + "a.jpg,0,3,0,0,0,0,0,0,0,0\na.jpg,4,2,0,0,0,0,0,0,0,0\n")
+    found = rows("ferplus", path=tmp_path / "f", votes=str(votes))
+    assert by_id(found, "expression", "problem") == {
+        "ferplus-train-happy-a": ("happy", None), "ferplus-train-sad-b": (None, "votes.csv has no votes for it"),
+    }  # fmt: skip
+    assert found[0]["votes"][:2] == [4, 5]
+    kept = rows("ferplus", path=tmp_path / "f", votes=str(votes), labels="original")
+    assert by_id(kept, "expression", "problem") == {
+        "ferplus-train-happy-a": ("happy", None),
+        "ferplus-train-sad-b": ("sad", None),
+    }
+    votes.write_text(header + "z.jpg,0,3,0,0,0,0,0,0,0,0\n")
+    with pytest.raises(DataError, match=r"none of its pictures, such as z\.jpg, is in"):
+        rows("ferplus", path=tmp_path / "f", votes=str(votes))
+
+
+def test_fer2013_does_not_choose_between_pictures_and_a_table(rows, tmp_path):
+    write(tmp_path / "f", "train/happy/a.jpg", png(1))
+    write(tmp_path / "f", "fer2013.csv", "emotion,pixels,Usage\n")
+    with pytest.raises(DataError, match="give the path of the folders, or of the table, alone"):
+        rows("fer2013", path=tmp_path / "f")
+
+
+def test_ferplus_keeps_pictures_that_no_label_names(rows, tmp_path):
+    write(tmp_path / "raw", "FER2013Train/a.png")
+    write(tmp_path / "raw", "FER2013Train/label.csv", 'a.png,"(0, 0, 48, 48)",0,9,0,0,0,0,0,0,1,0\n')
+    write(tmp_path / "raw", "FER2013Train/extra.png")
+    found = {row["id"]: row.get("problem") for row in rows("ferplus", path=tmp_path / "raw")}
+    assert found["ferplus-extra"] == "label.csv does not name it"

@@ -58,7 +58,7 @@ def test_shares_in_their_order_are_the_whole(count, raw):
 def test_shares_are_about_even():
     for sources in (1, 2, 3, 7):
         for count in (1, 2, 3, 10):
-            every = [list(union.pairs(Part(index, count), sources)) for index in range(count)]
+            every = [list(Part(index, count).of_blocks(sources)) for index in range(count)]
             assert {len(share) for share in every} == {sources}
             assert [pair for share in every for pair in share] == [
                 (k, Part(j, count)) for k in range(sources) for j in range(count)

@@ -34,10 +34,16 @@ class Part:
         """That share of a sequence."""
         return items[self.index * len(items) // self.count : (self.index + 1) * len(items) // self.count]
 
-    def of_block(self, block: int, blocks: int) -> list["Part"]:
-        """Which shares of block number ``block`` it holds, where the rows are ``blocks`` blocks one after the other."""
-        first, last = self.index * blocks, (self.index + 1) * blocks
-        return [Part(j, self.count) for j in range(self.count) if first <= block * self.count + j < last]
+    def of_blocks(self, blocks: int) -> Iterator[tuple[int, "Part"]]:
+        """``(block, share of it)`` of what it holds, where the rows are ``blocks`` blocks one after the other.
+
+        How many rows a block has is not known. So each is cut into ``count`` shares; of these, in the order of the
+        blocks, every part takes ``blocks`` consecutive ones. For one part it is all blocks whole; two processes over
+        three blocks read A, A, B's first half and B's second half, C, C.
+        """
+        for place in range(self.index * blocks, (self.index + 1) * blocks):
+            block, index = divmod(place, self.count)
+            yield block, Part(index, self.count)
 
 
 WHOLE = Part()

@@ -5,19 +5,22 @@ damaged members and foreign encodings are a ``DataError`` that names the file.
 """
 
 import csv
-import sys
 import zlib
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path, PurePosixPath
 from typing import IO
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from ferflow.datasets import WHOLE, DataError, Part
 
-IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jfif"})
 MAX_FILE_BYTES = 50_000_000
-_MAX_RATIO = 1000  # no picture and no table packs better
+_MAX_RATIO = 100  # no picture and no table of faces packs better
+_MAX_TABLE_BYTES = 4_000_000_000
+_MAX_CELL = 1_000_000  # characters; the pixels of a 48 x 48 face take 9,000
+_DAMAGE = (BadZipFile, zlib.error, OSError, RuntimeError, NotImplementedError, EOFError)
 _CLASSES = {
     "neutral": ("neutral", "neutrality", "ne"),
     "happy": ("happy", "happiness", "joy", "ha"),
@@ -76,14 +79,40 @@ class Files:
             except OSError as error:
                 raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
         try:
-            info = self._archive.getinfo(name)
-            if info.file_size > limit or info.file_size > _MAX_RATIO * max(info.compress_size, 1) + 65536:
-                raise DataError(f"{self.path}: {name} would unpack to {info.file_size} bytes; no face is that large")
-            return self._archive.read(info)
+            return self._archive.read(self._honest(self._archive, name, limit))
+        except _DAMAGE as error:
+            raise DataError(f"{self.path}: {name} is damaged: {error}") from error
+
+    def _honest(self, archive: ZipFile, name: str, limit: int) -> ZipInfo:
+        """What the archive says of a file; ``DataError`` where it is not in it or would expand without bound."""
+        try:
+            info = archive.getinfo(name)
         except KeyError as error:
             raise DataError(f"{self.path}: {name} is not in it") from error
-        except (BadZipFile, zlib.error, OSError, RuntimeError, NotImplementedError, EOFError) as error:
-            raise DataError(f"{self.path}: {name} is damaged: {error}") from error
+        if info.file_size > limit or info.file_size > _MAX_RATIO * max(info.compress_size, 1) + 65536:
+            raise DataError(f"{self.path}: {name} would unpack to {info.file_size} bytes; no face is that large")
+        return info
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """A table, to be read as it comes; whoever reads it meets what is damaged (``rows_of`` says it)."""
+        if self._archive is None:
+            with (self.path / name).open("rb") as file:
+                yield file
+        else:
+            with self._archive.open(self._honest(self._archive, name, _MAX_TABLE_BYTES)) as file:
+                yield file
+
+    def called(self, name: str) -> str:
+        """How errors call a file: its path, or the archive and the file in it."""
+        return str(self.path / name) if self._archive is None else f"{self.path}: {name}"
+
+    def text(self, name: str) -> str:
+        """A small text file; ``DataError`` where it is not UTF-8."""
+        try:
+            return self.read(name).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self.called(name)} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
     def __contains__(self, name: str) -> bool:
         return name in self._known
@@ -99,33 +128,44 @@ def read_table(path: Path, columns: Collection[str], part: Part = WHOLE) -> Iter
     Column names lose the spaces around them. Raises ``DataError`` when one of ``columns`` is missing, the file is
     empty, or it is not UTF-8.
     """
-    if path.suffix.lower() == ".zip":
-        with Files(path, {".csv"}) as files:
-            if len(files.names) != 1:
-                raise DataError(f"{path}: expected one .csv file in it, found {files.names or 'none'}")
-            with ZipFile(path) as archive, archive.open(files.names[0]) as file:
-                yield from rows_of(file, f"{path}: {files.names[0]}", columns, part)
+    if path.suffix.lower() != ".zip":
+        try:
+            with path.open("rb") as file:
+                yield from rows_of(file, str(path), columns, part)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
         return
+    with Files(path, {".csv"}) as files:
+        if len(files.names) != 1:
+            raise DataError(f"{path}: expected one .csv file in it, found {files.names or 'none'}")
+        yield from table_of(files, files.names[0], columns, part)
+
+
+def table_of(files: Files, name: str, columns: Collection[str], part: Part = WHOLE) -> Iterator[tuple[str, dict[str, str]]]:
+    """``read_table`` for one of the files of a folder or a zip."""
+    where = files.called(name)
     try:
-        with path.open("rb") as file:
-            yield from rows_of(file, str(path), columns, part)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        with files.open(name) as file:
+            yield from rows_of(file, where, columns, part)
+    except _DAMAGE as error:
+        raise DataError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def rows_of(file: IO[bytes], name: str, columns: Collection[str], part: Part = WHOLE) -> Iterator[tuple[str, dict[str, str]]]:
     """``read_table`` for an open file; ``name`` is what errors call it."""
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(_MAX_CELL)
     try:
         reader = csv.reader(TextIOWrapper(file, "utf-8-sig", newline=""))
         header = [column.strip() for column in next(reader, [])]
         if missing := sorted(set(columns) - set(header)):
             raise DataError(f"{name}: no column {', '.join(missing)}; found {', '.join(header) or 'nothing'}")
+        if twice := sorted({column for column in header if column and header.count(column) > 1}):
+            raise DataError(f"{name}: the column {', '.join(twice)} is there more than once")
         for line, cells in _numbered(reader, part):
-            if cells and len(cells) < len(header):
+            if cells and len(cells) != len(header):
                 raise DataError(f"{name}, line {line}: {len(cells)} cells instead of {len(header)}")
             if cells:
-                yield f"{name}, line {line}", dict(zip(header, cells, strict=False))
+                yield f"{name}, line {line}", dict(zip(header, cells, strict=True))
     except UnicodeDecodeError as error:
         raise DataError(f"{name} is not UTF-8 text: {error.reason} at byte {error.start}") from error
     except csv.Error as error:

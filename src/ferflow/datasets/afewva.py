@@ -37,8 +37,21 @@ def load(path: Path, *, seed: int, part: Part = WHOLE, crop: bool = True) -> Row
         if not clips:
             raise DataError(f"{path} holds no clip: expected 001/001.json beside 001/00000.png")
         frames = [frame for clip in clips for frame in _frames(files, clip)]
-        for clip, number, actor, frame in part.of(frames):
-            yield _row(files, clip, number, actor, frame, crop)
+        annotated = {str(PurePosixPath(clip).parent / number) for clip, number, *_ in frames}
+        pictures = [name for name in files.names if not name.endswith(".json")]
+        others = [name for name in pictures if name.rpartition(".")[0] not in annotated]
+        items: list[Any] = [*frames, *others]
+        for item in part.of(items):
+            if isinstance(item, str):
+                yield _not_annotated(files, item)
+            else:
+                clip, number, actor, frame = item
+                yield _row(files, clip, number, actor, frame, crop)
+
+
+def _not_annotated(files: Files, name: str) -> Row:
+    row = {"id": f"afewva-{name.rpartition('.')[0].replace('/', '-')}", "image": files.read(name), "source": "afewva"}
+    return row | {"problem": "no annotation of its clip names this frame"}
 
 
 def _frames(files: Files, clip: str) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
@@ -57,8 +70,10 @@ def _row(files: Files, clip: str, number: str, actor: str, frame: dict[str, Any]
         points = np.asarray(frame["landmarks"], np.float64).reshape(-1, 2)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{where}: expected landmarks, valence and arousal: {error}") from error
-    if max(map(abs, values.values())) > 1:
+    if not all(-1 <= value <= 1 for value in values.values()):  # so that NaN fails, too
         raise DataError(f"{where}: valence and arousal lie between -10 and 10, found {frame['valence']}, {frame['arousal']}")
+    if not np.isfinite(points).all():
+        raise DataError(f"{where}: a landmark is not a number")
     folder = PurePosixPath(clip).parent
     name = next((f"{folder}/{number}{suffix}" for suffix in (".png", ".jpg") if f"{folder}/{number}{suffix}" in files), None)
     if name is None:

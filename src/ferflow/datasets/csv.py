@@ -19,7 +19,7 @@ ABOUT = About(
     faces="a row a face, with any of the manifest's labels",
     terms="those of your pictures",
     homepage="",
-    layout="a table with the column image (a path) and any columns of the manifest (.csv, or a zip with one)",
+    layout="a table with the column image (a path) and any columns of the manifest (.csv, or a folder or zip with one)",
     by_hand="nothing to fetch: the table is yours",
 )
 
@@ -32,8 +32,10 @@ def load(path: Path, *, seed: int, part: Part = WHOLE, images: str = "") -> Rows
     that is not there, and an id that occurs twice.
     """
     path = Path(path)
+    if path.is_dir() and len(tables := sorted(path.glob("*.csv"))) == 1:
+        path = tables[0]
     if not path.is_file():
-        raise DataError(f"{path} is not there; expected a CSV table with the column image")
+        raise DataError(f"{path} is no CSV table, nor a folder or zip with one; expected a table with the column image")
     in_zip = path.suffix.lower() == ".zip" and not images
     with Files(path if in_zip else path.parent / images) as files:
         table = next((name for name in files.names if name.lower().endswith(".csv")), "") if in_zip else ""

@@ -7,12 +7,13 @@ the one file in a zip). In the CSV PublicTest is the official validation and Pri
 the contest; ``usage`` in the options changes that.
 """
 
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from ferflow.datasets import WHOLE, About, DataError, Part, Row, Rows
-from ferflow.datasets._files import IMAGES, Files, expression, read_table
+from ferflow.datasets._files import IMAGES, Files, expression, read_table, table_of
 from ferflow.images import encode_png
 from ferflow.registry import register
 
@@ -25,6 +26,8 @@ ABOUT = About(
     kaggle="msambare/fer2013",
 )
 CSV_CLASSES = ("anger", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # emotion 0 to 6
+_TABLES = ("fer2013.csv", "icml_face_data.csv")
+_COLUMNS = ("emotion", "pixels", "Usage")
 CSV_USAGE = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 SIDE = 48
 
@@ -38,15 +41,19 @@ def load(path: Path, *, seed: int, part: Part = WHOLE, usage: dict[str, str] | N
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path} is not there; put FER-2013's folder, its zip or fer2013.csv at this place")
+    names = {**CSV_USAGE, **(usage or {})}
     if path.suffix == ".csv":
-        yield from _from_csv(path, {**CSV_USAGE, **(usage or {})}, part)
+        yield from _from_rows(path, read_table(path, _COLUMNS, part), names, part)
         return
     with Files(path, IMAGES | {".csv"}) as files:
         tables = [name for name in files.names if name.endswith(".csv")]
+        known = [name for name in tables if PurePosixPath(name).name in _TABLES] or tables
         if not tables:
             yield from _from_files(files, part)
-            return
-    yield from _from_csv(path if path.is_file() else path / tables[0], {**CSV_USAGE, **(usage or {})}, part)
+        elif len(known) > 1 or len(tables) < len(files.names):
+            raise DataError(f"{path} holds {', '.join(files.names[:3])} …: give the path of the folders, or of the table, alone")
+        else:
+            yield from _from_rows(path, table_of(files, known[0], _COLUMNS, part), names, part)
 
 
 def _from_files(files: Files, part: Part) -> Rows:
@@ -74,9 +81,9 @@ def file_row(files: Files, name: str) -> Row:
     }
 
 
-def _from_csv(path: Path, usage: dict[str, str], part: Part) -> Rows:
+def _from_rows(path: Path, rows: Iterator[tuple[str, dict[str, str]]], usage: dict[str, str], part: Part) -> Rows:
     empty = True
-    for where, row in read_table(path, ("emotion", "pixels", "Usage"), part):
+    for where, row in rows:
         empty = False
         yield csv_row(where, row, usage)
     if empty and part.count == 1:

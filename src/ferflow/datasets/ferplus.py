@@ -56,9 +56,10 @@ def _rows(path: Path, votes: str, part: Part) -> Rows:
         if images and table:
             yield from _from_tables(files, images, table, part)
         elif listings:
-            for number, listing in enumerate(listings):
-                for share in part.of_block(number, len(listings)):
-                    yield from _from_folder(files, listing, share)
+            for number, share in part.of_blocks(len(listings)):
+                yield from _from_folder(files, listings[number], share)
+            if part.index == part.count - 1:
+                yield from _not_listed(files, listings)
         else:
             raise DataError(f"{path}: neither fer2013.csv with fer2013new.csv, nor FER2013Train/label.csv, is in it")
 
@@ -120,9 +121,7 @@ def _from_folder(files: Files, listing: str, part: Part) -> Rows:
     folder = PurePosixPath(listing).parent
     if folder.name not in _FOLDERS:
         raise DataError(f"{files.path}: {listing} does not lie in one of {', '.join(_FOLDERS)}")
-    header = ",".join(("file", "box", *COLUMNS)) + "\n"
-    text = BytesIO(header.encode() + files.read(listing))
-    for where, row in rows_of(text, f"{files.path}: {listing} (with a header)", ("file", "box", *COLUMNS), part):
+    for where, row in _listed(files, listing, part):
         name = f"{folder}/{row['file'].strip()}"
         if name not in files:
             raise DataError(f"{where}: {name} is not there")
@@ -135,11 +134,37 @@ def _from_folder(files: Files, listing: str, part: Part) -> Rows:
         }
 
 
+def _listed(files: Files, listing: str, part: Part = WHOLE) -> Iterator[tuple[str, dict[str, str]]]:
+    """The lines of a label.csv, which has no header."""
+    header = ",".join(("file", "box", *COLUMNS)) + "\n"
+    text = BytesIO(header.encode() + files.read(listing))
+    for where, row in rows_of(text, files.called(listing), ("file", "box", *COLUMNS), part):
+        name, _, line = where.rpartition(" ")
+        yield f"{name} {int(line) - 1}", row
+
+
+def _not_listed(files: Files, listings: list[str]) -> Rows:
+    """The pictures beside a label.csv that it does not name."""
+    named = {f"{PurePosixPath(one).parent}/{row['file'].strip()}" for one in listings for _, row in _listed(files, one)}
+    folders = {str(PurePosixPath(one).parent) for one in listings}
+    for name in files.names:
+        path = PurePosixPath(name)
+        if path.suffix.lower() in IMAGES and str(path.parent) in folders and name not in named:
+            row = {"id": f"ferplus-{path.stem}", "image": files.read(name), "source": "ferplus"}
+            yield row | {"official_split": _FOLDERS[path.parent.name], "problem": "label.csv does not name it"}
+
+
 def _with_votes(path: Path, votes: Path, part: Part) -> Rows:
-    table = {row["fer2013_image"]: (where, row) for where, row in read_table(votes, ("fer2013_image", *COLUMNS))}
+    table: dict[str, list[int]] = {}
+    for where, line in read_table(votes, ("fer2013_image", *COLUMNS)):
+        counts = _counts(where, [line[column] for column in COLUMNS])
+        before = table.get(line["fer2013_image"], [0] * len(COLUMNS))  # a picture may have been voted on more than once
+        table[line["fer2013_image"]] = [a + b for a, b in zip(before, counts, strict=True)]
     with Files(path, IMAGES) as files:
+        if files.names and not any(PurePosixPath(name).name in table for name in files.names):
+            raise DataError(f"{votes}: none of its pictures, such as {next(iter(table), 'none')}, is in {path}")
         for name in part.of(files.names):
             row = _as_ours(fer2013.file_row(files, name))
             found = table.get(PurePosixPath(name).name)
-            counts = _counts(found[0], [found[1][column] for column in COLUMNS]) if found else [0] * len(COLUMNS)
-            yield row | {"id": row["id"].replace("fer2013", "ferplus")} | judged(counts)
+            judgement = judged(found) if found else {"problem": f"{votes.name} has no votes for it"}
+            yield row | {"id": row["id"].replace("fer2013", "ferplus")} | judgement

@@ -80,7 +80,7 @@ def _label(files: Files, name: str, task: str, mapping: dict[str, str]) -> str |
         means = f"{folder!r}, which dataset.options.classes maps to {mapping[folder]!r}," if folder in mapping else repr(folder)
         raise DataError(
             f"{files.path}: {name} lies in {means} which is no class of the task {task}; known: {', '.join(CLASSES[task])}. "
-            f"Map folders to them with dataset.options.classes: {{{folder}: {CLASSES[task][0]}}}"
+            f"Map folders to them with dataset.options.classes: {{{folder}: <one of these>}}"
         )
     return label
 

@@ -34,7 +34,7 @@ def load(path: Path, *, seed: int, part: Part = WHOLE) -> Rows:
         if listing is None:
             raise DataError(f"{path}: no list_patition_label.txt; expected basic/EmoLabel/list_patition_label.txt in it")
         root = listing.removesuffix("EmoLabel/list_patition_label.txt")
-        lines = [line for line in enumerate(files.read(listing).decode().splitlines(), 1) if line[1].strip()]
+        lines = [line for line in enumerate(files.text(listing).splitlines(), 1) if line[1].strip()]
         if not lines:
             raise DataError(f"{path}: {listing} is empty")
         for number, line in part.of(lines):
@@ -43,7 +43,7 @@ def load(path: Path, *, seed: int, part: Part = WHOLE) -> Rows:
 
 def _row(files: Files, root: str, where: str, line: str) -> Row:
     cells = line.split()
-    if len(cells) != 2 or cells[1] not in "1234567" or "_" not in cells[0]:
+    if len(cells) != 2 or cells[1] not in tuple("1234567") or "_" not in cells[0]:
         raise DataError(f"{where}: {line!r} is not of the form 'train_00001.jpg 5' with 1 to 7")
     stem = cells[0].rpartition(".")[0]
     image = f"{root}Image/aligned/{stem}_aligned.jpg"
@@ -62,7 +62,7 @@ def _row(files: Files, root: str, where: str, line: str) -> Row:
 def _attributes(files: Files, name: str) -> Row:
     if name not in files:
         return {}
-    lines = files.read(name).decode().split("\n")
+    lines = files.text(name).split("\n")
     values = [line.strip() for line in lines if line.strip()][-3:]
     if len(values) != 3 or values[0] not in _GENDERS or values[1] not in _RACES:
         raise DataError(

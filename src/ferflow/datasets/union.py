@@ -12,7 +12,7 @@
 split stage deals its faces out like any others.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +41,8 @@ def load(path: Path, *, seed: int, part: Part = WHOLE, sources: dict[str, dict[s
     if not isinstance(sources, dict) or not sources:
         raise DataError("dataset.options.sources is empty; expected {<name>: {source: fer2013, path: fer2013.zip}}")
     readers = [_reader(Path(path), name, entry, seed) for name, entry in sources.items()]
-    for number, share in pairs(part, len(readers)):
+    for number, share in part.of_blocks(len(readers)):
         yield from readers[number](share)
-
-
-def pairs(part: Part, sources: int) -> Iterator[tuple[int, Part]]:
-    """Which shares of which sources make up a share of the whole.
-
-    How many rows a source has is not known. So each of the K sources is cut into ``part.count`` = n shares; of these
-    K * n, in the order of the sources, every share of the whole takes K consecutive ones. For n = 1 it is all sources
-    whole; two processes over three sources read A, A, B's first half and B's second half, C, C. The shares of the whole
-    are consecutive and complete, and as even as the sources are.
-    """
-    for place in range(part.index * sources, (part.index + 1) * sources):
-        number, index = divmod(place, part.count)
-        yield number, Part(index, part.count)
 
 
 def _reader(folder: Path, name: str, entry: Any, seed: int) -> Read:

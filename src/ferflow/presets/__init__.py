@@ -7,6 +7,7 @@ import json
 import re
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -39,8 +40,8 @@ def apply(name: str, data: Path | None = None, params_file: Path = PARAMS_FILE) 
     return [block for block in new if block]
 
 
-def set_dataset(source: str, path: Path, params_file: Path = PARAMS_FILE) -> None:
-    """Make ``source`` at ``path`` the dataset of ``params.yaml``, with its image size and without options.
+def set_dataset(source: str, path: Path, options: dict[str, Any], params_file: Path = PARAMS_FILE) -> None:
+    """Make ``source`` at ``path`` the dataset of ``params.yaml``, with these options and the image size that it has.
 
     Raises ``ParamsError`` when the outcome would not be valid; the file is then untouched.
     """
@@ -50,7 +51,7 @@ def set_dataset(source: str, path: Path, params_file: Path = PARAMS_FILE) -> Non
         f"  source: {source}",
         f"  path: {json.dumps(str(path))}",
         f"  image_size: {size}",
-        "  options: {}",
+        f"  options: {json.dumps(options)}",
         "",
         "",
     ]

@@ -14,8 +14,9 @@ from ferflow.plots import bars, gallery
 from ferflow.quality import Check
 from ferflow.registry import get
 from ferflow.stages import DATA_REPORTS, MANIFEST, MEASURES, QUARANTINE, StageError, Summary, main, write_json
-from ferflow.tables import read_images, read_labels
+from ferflow.tables import read_images, read_labels, task_labels
 
+_COUNTED = ("expression", "gender", "race", "age")
 _EXAMPLES = 8  # pictures of each check
 
 
@@ -34,7 +35,7 @@ def run() -> Summary:
     quarantined = pd.DataFrame({"id": labels["id"], "source": labels["source"], "reason": why})[~kept]
     write_tables(measures.join(groups)[kept], quarantined, len(labels))
     facts = {"quarantined": len(quarantined) / len(labels)}
-    if faces := look_for_faces(labels["id"][kept], limits.face_sample, settings.seed):
+    if faces := look_for_faces(labels["id"][kept & ~flags["unreadable"]], limits.face_sample, settings.seed):
         facts["no_face"] = 1 - faces[0] / faces[1]
     shutil.rmtree(DATA_REPORTS / "docs", ignore_errors=True)
     expectations, frame = quality.suite(flags[kept], labels[kept], facts, limits)
@@ -93,7 +94,7 @@ def write_report(
     faces: tuple[int, int] | None,
 ) -> None:
     """``reports/data/validation.json``, the same for people as ``validation.md``, and the pictures in it."""
-    weights = quality.class_weights(labels["expression"])
+    weights = {task: quality.class_weights(task_labels(labels, task)[task]) for task in _COUNTED if labels[task].notna().any()}
     statistics = measures[list(STATISTICS)].describe(percentiles=[0.01, 0.5, 0.99]).drop(index="count").round(1)
     write_json(
         {
@@ -102,12 +103,21 @@ def write_report(
             "quarantined": len(quarantined),
             "checks": [vars(check) for check in results],
             "counts": counts,
-            "class_weights": dict(zip(weights["class"], weights["weight"], strict=True)),
+            "class_weights": {task: dict(zip(found["class"], found["weight"], strict=True)) for task, found in weights.items()},
             "faces_found": {"found": faces[0], "sample": faces[1]} if faces else None,
         },
         DATA_REPORTS / "validation.json",
     )
-    bars(weights["class"].tolist(), weights["rows"].tolist(), "faces a class, kept", DATA_REPORTS / "classes.png")
+    shown = (
+        pd.concat([found.assign(task=task) for task, found in weights.items()])
+        if weights
+        else quality.class_weights(labels["crowd"])
+    )
+    names = [
+        str(one) if task == "expression" else f"{task}: {one}"
+        for task, one in zip(shown.get("task", []), shown["class"], strict=False)
+    ]
+    bars(names, shown["rows"].tolist(), "faces a class, kept", DATA_REPORTS / "classes.png")
     lines = ["# Data validation", "", f"{rows_in} rows came in: {len(labels)} kept, {len(quarantined)} in quarantine.", ""]
     lines += ["| check | severity | passed | found |", "|---|---|---|---|"]
     lines += [f"| {c.name} | {c.severity} | {'yes' if c.passed else '**no**'} | {c.found} |" for c in results]
@@ -116,7 +126,10 @@ def write_report(
     lines += [f"| {quality.WORDS.get(name, name)} | {value} |" for name, value in counts.items()]
     if faces:
         lines += [f"| a face is found (Haar cascade) | {faces[0]} of {faces[1]} sampled |"]
-    lines += ["", "## Classes", "", "weight = N / (K n)", "", weights.to_markdown(index=False), "", "![](classes.png)"]
+    lines += ["", "## Classes", "", "weight = N / (K n)", ""]
+    for task, found in weights.items():
+        lines += [f"### {task}", "", found.to_markdown(index=False), ""]
+    lines += ["![](classes.png)", "", "Labels that are probably wrong need a trained member: `ferflow data suspects MEMBER`."]
     lines += ["", "## Images", "", statistics.to_markdown(), "", "![](examples.png)"]
     if len(quarantined):
         reason = quarantined["reason"].str.replace(r"\d+", "N", regex=True).value_counts()

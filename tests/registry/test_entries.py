@@ -12,10 +12,11 @@ import torch
 from ferflow import metrics
 from ferflow.registry import KINDS, get, names
 from ferflow.tables import task_target
-from ferflow.vocabulary import TASKS
+from ferflow.vocabulary import AGE_GROUPS, TASKS
 
 TIMM_VARIANTS = ["resnet18", "resnet10t", "mobilenetv3_small_100", "efficientnet_b0", "mobilevit_xxs"]
-BACKBONES = [(name, "") for name in names("backbones") if name != "timm"] + [("timm", v) for v in TIMM_VARIANTS]
+VARIANTS = {"timm": TIMM_VARIANTS, "mobilevit": ["xxs", "xs", "s"]}
+BACKBONES = [(name, variant) for name in names("backbones") for variant in VARIANTS.get(name, [""])]
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in names(kind)])
@@ -37,6 +38,62 @@ def test_a_backbone_gives_as_many_features_as_it_says_and_every_weight_learns(na
     assert features.shape == (4, backbone.num_features)
     features.pow(2).sum().backward()
     assert all(parameter.grad is not None for parameter in backbone.parameters())
+    assert backbone.eval()(torch.randn(1, channels, 48, 48)).shape == (1, backbone.num_features), "it may grow up on small faces"
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("baseline", 0.4), ("attention", 1.2), ("multiscale", 1.0), ("hybrid", 13.8), ("specialists", 0.75)]
+)
+def test_networks_from_scratch_have_the_size_that_their_page_says(name, millions):
+    backbone = get("backbones", name)("", in_channels=1, image_size=48, pretrained=False)
+    assert sum(parameter.numel() for parameter in backbone.parameters()) / 1e6 == pytest.approx(millions, rel=0.05)
+
+
+def test_patches_and_kernels_of_mobilevit_and_patches_of_a_vit_can_be_chosen():
+    faces = torch.randn(2, 1, 64, 64)
+    build = get("backbones", "mobilevit")
+    sizes = set()
+    for patch, kernel in ((2, 3), (1, 3), (4, 3), (2, 5)):
+        network = build("xxs", in_channels=1, image_size=64, pretrained=False, patch_size=patch, kernel_size=kernel).eval()
+        assert network(faces).shape == (2, 320)
+        sizes.add(
+            (
+                sum(p.numel() for p in network.parameters()),
+                str([m.patch_size for m in network.modules() if hasattr(m, "patch_area")]),
+            )
+        )
+    assert len(sizes) == 4
+    with pytest.raises(ValueError, match="known: xxs, xs, s"):
+        build("xl", in_channels=1, image_size=64, pretrained=False)
+    with pytest.raises(ValueError, match=r"patch_size 2 and kernel_size 3 only, fetch model\.safetensors from https://"):
+        build("xxs", in_channels=1, image_size=64, pretrained=True, patch_size=4)
+    with pytest.raises(ValueError, match="48 pixels has no whole patches of 7"):
+        get("backbones", "vit")("", in_channels=1, image_size=48, pretrained=False, patch_size=7)
+
+
+def test_a_checkpoint_gives_its_weights_also_to_one_channel(shared):
+    build, options = get("backbones", "timm"), {"pad_type": "same", "bn_eps": 1e-3}
+    path = str(shared / "models/mobilenetv2_035_keras_imagenet.pth")
+    stored = torch.load(path, weights_only=True)["conv_stem.weight"]
+    colour = build("mobilenetv2_035", in_channels=3, image_size=96, pretrained=path, **options)
+    gray = build("mobilenetv2_035", in_channels=1, image_size=96, pretrained=path, **options)
+    assert torch.equal(colour.conv_stem.weight, stored)
+    assert torch.allclose(gray.conv_stem.weight, stored.sum(dim=1, keepdim=True), atol=1e-6), "what it knows is kept"
+    with pytest.raises(ValueError, match="holds no weights of timm's resnet18"):
+        build("resnet18", in_channels=3, image_size=96, pretrained=path)
+
+
+def test_without_network_or_file_pretrained_says_how_to_go_on(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    build = get("backbones", "timm")
+    with pytest.raises(
+        ConnectionError, match=r"fetch model\.safetensors from https://huggingface\.co/timm/resnet18.*pretrained: PATH"
+    ):
+        build("resnet18", in_channels=3, image_size=96, pretrained=True)
+    with pytest.raises(FileNotFoundError, match=r"none\.pth is not there; fetch"):
+        build("resnet18", in_channels=3, image_size=96, pretrained=str(tmp_path / "none.pth"))
 
 
 def test_timm_names_what_is_close_to_an_unknown_network_and_ours_has_no_variants():
@@ -64,6 +121,47 @@ def test_a_head_has_no_loss_without_labels_less_loss_when_right_and_outputs_in_r
     truth = outputs.argmax(dim=1) if task.kind == "classification" else outputs.detach()
     wrong = (truth + 1) % len(classes) if task.kind == "classification" else -outputs.detach()
     assert head.loss(raw, truth) < head.loss(raw, wrong)
+
+
+def test_shares_of_classes_weigh_and_a_whole_share_is_its_class():
+    torch.manual_seed(0)
+    for name in ("classification", "ordinal"):
+        head = get("heads", name)(("a", "b", "c"), 6, 0.0, 0.0)
+        raw = head(torch.randn(4, 6))
+        numbers = torch.tensor([0, 2, 1, -1])
+        shares = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0, 0]])
+        assert head.loss(raw, numbers).item() == pytest.approx(head.loss(raw, shares).item(), rel=1e-5)
+        head.class_weights = torch.tensor([1.0, 0.0, 1.0])
+        assert head.loss(raw, numbers).item() == pytest.approx(head.loss(raw[:2], numbers[:2]).item(), rel=1e-5)
+    head = get("heads", "classification")(("a", "b", "c"), 6, 0.0, 0.1)
+    raw, numbers = head(torch.randn(4, 6)), torch.tensor([0, 2, 1, 1])
+    assert head.loss(raw, numbers).item() == pytest.approx(
+        torch.nn.functional.cross_entropy(raw, numbers, label_smoothing=0.1).item()
+    )
+
+
+def test_ordinal_answers_are_probabilities_and_a_near_miss_costs_less():
+    torch.manual_seed(0)
+    head = get("heads", "ordinal")(AGE_GROUPS, 4, 0.0, 0.0)
+    outputs = head.outputs(head(torch.randn(50, 4) * 5))
+    assert torch.allclose(outputs.sum(dim=1), torch.ones(50), atol=1e-5)
+    assert (outputs >= 0).all()
+    raw = torch.full((1, 9), -6.0)
+    raw[:, :4] = 6.0  # says: group 4
+    losses = [head.loss(raw, torch.tensor([group])).item() for group in (4, 5, 8)]
+    assert losses == sorted(losses)
+
+
+def test_the_ccc_head_is_trained_by_what_affect_is_scored_with():
+    head = get("heads", "affect_ccc")(("valence", "arousal"), 4, 0.0, 0.0)
+    truth = torch.linspace(-1, 1, 20).repeat(2, 1).T
+    assert head.loss(truth.clone(), truth).item() == pytest.approx(0, abs=1e-4)
+    found = truth.clone() * 0.5 + 0.1
+    expected = 1 - get("metrics", "ccc")(truth[:, 0].numpy(), found[:, 0].numpy())
+    assert head.loss(found, truth).item() == pytest.approx(expected, abs=1e-4)
+    one = torch.full((20, 2), float("nan"))
+    one[0] = 0.5
+    assert head.loss(found, one).item() == 0, "one face has no correlation"
 
 
 @pytest.mark.parametrize("name", names("transforms"))

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from ferflow.backbones._blocks import conv, from_scratch
 from ferflow.registry import register
 
 
@@ -27,15 +28,7 @@ class ConvNet(nn.Module):
 
     @staticmethod
     def _block(before: int, after: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
-            nn.BatchNorm2d(after),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(after, after, 3, padding=1, bias=False),
-            nn.BatchNorm2d(after),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(2),
-        )
+        return nn.Sequential(*conv(before, after, stride=stride), *conv(after, after), nn.MaxPool2d(2))
 
     def forward(self, faces: Tensor) -> Tensor:
         pooled: Tensor = self.blocks(faces).mean(dim=(2, 3))
@@ -43,8 +36,9 @@ class ConvNet(nn.Module):
 
 
 @register
-def build(variant: str, *, in_channels: int, image_size: int, pretrained: bool, width: int = 32, stem_stride: int = 1) -> ConvNet:
+def build(
+    variant: str, *, in_channels: int, image_size: int, pretrained: bool | str, width: int = 32, stem_stride: int = 1
+) -> ConvNet:
     """Raises ``ValueError`` for a variant or pretrained weights, of which it has none."""
-    if variant or pretrained:
-        raise ValueError("the backbone cnn has neither variants nor pretrained weights")
+    from_scratch("cnn", variant, pretrained)
     return ConvNet(in_channels, width, stem_stride)

@@ -10,21 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ferflow.backbones._blocks import Excite, from_scratch
 from ferflow.registry import register
-
-
-class Excite(nn.Module):
-    """A weight between 0 and 1 for every channel, from the means of all channels."""
-
-    def __init__(self, channels: int, reduction: int = 8) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, channels // reduction, 1), nn.ReLU(inplace=True), nn.Conv2d(channels // reduction, channels, 1)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        weights: Tensor = torch.sigmoid(self.layers(x.mean(dim=(2, 3), keepdim=True)))
-        return x * weights
 
 
 class Block(nn.Module):
@@ -84,8 +71,7 @@ def build(
 
     Raises ``ValueError`` for a variant or pretrained weights, of which it has none, and for lists that do not fit.
     """
-    if variant or pretrained:
-        raise ValueError("the backbone seresnet has neither variants nor pretrained weights")
+    from_scratch("seresnet", variant, pretrained)
     if len(widths) != len(depths) + 1 or min(depths) < 1:
         raise ValueError(f"seresnet: {len(widths)} widths need {len(widths) - 1} depths of at least 1, not {list(depths)}")
     return SEResNet(in_channels, widths, depths, stem_stride)

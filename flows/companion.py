@@ -34,7 +34,7 @@ STATE = Path(".ferflow")
 SOCKET = STATE / "companion.sock"
 _WAITED_IN_VAIN = STATE / "no-prefect-server"
 DEFAULT_API = "http://127.0.0.1:4200/api"
-_USE_TORCH = ("train", "export")
+_USE_TORCH = ("train", "distil", "export")
 _PRELOAD = ("pandas", "pyarrow.parquet", "cv2", "torch", "torch._dynamo", "albumentations", "timm", "scipy.optimize")
 _SERVER_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # its telemetry blocks without a network

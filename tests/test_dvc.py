@@ -47,10 +47,22 @@ def test_a_stage_depends_on_every_file_it_imports(stage):
     entry = GRAPH[stage].get("do", GRAPH[stage])
     missing = {name for name in needed(stage) if not any(Path(name).is_relative_to(dep) for dep in entry["deps"])}
     assert not missing, f"dvc.yaml: {stage} imports these, and does not depend on them"
-    stale = {dep for dep in entry["deps"] if dep.startswith("src/") and dep.endswith(".py") and "$" not in dep} - needed(stage)
+    files = {dep for dep in entry["deps"] if dep.startswith("src/") and dep.endswith(".py") and "$" not in dep}
+    stale = {dep for dep in files if not Path(dep).name.startswith("_")} - needed(stage)
     assert not stale, f"dvc.yaml: {stage} depends on these, and does not import them"
 
 
 def test_every_stage_of_the_graph_is_a_file():
     assert set(GRAPH) == set(names("stages"))
     assert "stages" not in KINDS
+
+
+@pytest.mark.parametrize("kind", ["backbones", "transforms"])
+def test_what_an_entry_shares_with_others_is_a_dependency_of_training(kind):
+    shared = {str(file.relative_to(ROOT)) for file in (SRC / kind).glob("_[a-z]*.py")}
+    assert shared
+    for stage in ("train", "distil"):
+        assert shared <= set(GRAPH[stage]["do"]["deps"])
+    for name in names(kind):
+        others = {str(file.relative_to(ROOT)) for file in imported(SRC / kind / f"{name}.py") if file.parent == SRC / kind}
+        assert others <= shared, f"{kind}/{name} stands on an entry that its members do not depend on"

@@ -1,4 +1,8 @@
+import pickle
+import subprocess
+import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -6,10 +10,24 @@ import pytest
 import torch
 
 from ferflow.faces import Faces, load_faces, tasks_of
+from ferflow.model import FaceNetwork, build, views
 from ferflow.params import Split
 from ferflow.splitting import split
 from ferflow.tables import iter_images, load_labels, read_labels
-from ferflow.training import DivergedError, ahead, batches, predict, train
+from ferflow.training import (
+    DivergedError,
+    Schedule,
+    TooLargeError,
+    ahead,
+    batches,
+    class_weights,
+    epoch_order,
+    mixed,
+    predict,
+    seed_everything,
+    size_in_epoch,
+    train,
+)
 from ferflow.transforms import Recipe
 
 
@@ -132,3 +150,225 @@ def test_whoever_stops_early_stops_the_thread():
     source.close()
     time.sleep(0.5)
     assert len(made) <= 5
+
+
+def without_seconds(history):
+    return [{name: value for name, value in row.items() if name not in ("epoch_s", "wait_s")} for row in history]
+
+
+def same_weights(one, other):
+    first, second = one.network.state_dict(), other.network.state_dict()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+RICH = {
+    "epochs": 4,
+    "optimizer": "sgd",
+    "schedule": "cosine",
+    "ema": 0.9,
+    "recipe": "mix",
+    "balance": "weights",
+    "accumulate": 2,
+    "progressive": 0.5,
+    "freeze_epochs": 1,
+    "dropout": 0.2,
+    "task_weighting": "learned",
+}
+
+
+def stop_after(epoch):
+    def report(done, _score):
+        if done == epoch:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def test_a_training_that_goes_on_ends_as_an_unbroken_one(loaded, member, tmp_path, capsys):
+    tasks, faces = loaded
+    rich = member.model_copy(update=RICH)
+    data, val = faces["gray"]["train"], faces["gray"]["val"]
+    unbroken = train(rich, tasks, data, val, 1)
+    checkpoint = tmp_path / "c.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(rich, tasks, data, val, 1, checkpoint, stop_after(2))
+    resumed = train(rich, tasks, data, val, 1, checkpoint)
+    assert "going on after epoch 2 of 4" in capsys.readouterr().out
+    assert without_seconds(resumed.history) == without_seconds(unbroken.history)
+    assert same_weights(resumed, unbroken)
+    train(rich.model_copy(update={"lr": 0.001}), tasks, data, val, 1, checkpoint)
+    assert "is of another member, data, seed or code" in capsys.readouterr().out
+    checkpoint.write_bytes(b"half")
+    train(rich.model_copy(update={"epochs": 1}), tasks, data, val, 1, checkpoint)
+    assert "cannot be read" in capsys.readouterr().out
+
+
+KILLED = """
+import pickle, sys
+from pathlib import Path
+from ferflow.training import train
+member, tasks, data, val = pickle.loads(Path(sys.argv[1]).read_bytes())
+trained = train(member, tasks, data, val, 1, Path(sys.argv[2]))
+Path(sys.argv[3]).write_bytes(pickle.dumps((trained.history, trained.network.state_dict())))
+"""
+
+
+def test_a_training_killed_in_the_middle_of_an_epoch_goes_on(loaded, member, tmp_path):
+    tasks, faces = loaded
+    longer = member.model_copy(update={"epochs": 30, "recipe": "crp"})
+    data, val = faces["gray"]["train"], faces["gray"]["val"]
+    (tmp_path / "job").write_bytes(pickle.dumps((longer, tasks, data, val)))
+    checkpoint, result = tmp_path / "c.pt", tmp_path / "result"
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "job"), str(checkpoint), str(result)]
+    first = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    wait_for(checkpoint.exists)
+    time.sleep(0.1)
+    first.kill()  # SIGKILL
+    first.wait()
+    assert not result.exists(), "it was killed before its end"
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "going on after epoch" in again.stdout
+    history, weights = pickle.loads(result.read_bytes())
+    unbroken = train(longer, tasks, data, val, 1)
+    assert without_seconds(history) == without_seconds(unbroken.history)
+    assert all(torch.equal(weights[name], value) for name, value in unbroken.network.state_dict().items())
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_two_processes_learn_what_one_learns(loaded, member):
+    tasks, faces = loaded
+    tasks = {"expression": tasks["expression"]}
+    data, val = faces["rgb"]["train"], faces["rgb"]["train"]  # whether it learns at all, not how well it generalises
+    one = member.model_copy(update={"modality": "rgb", "epochs": 12, "recipe": "none", "options": {"width": 8}, "lr": 0.01})
+    alone = train(one, tasks, data, val, 1)
+    both = train(one.model_copy(update={"devices": 2}), tasks, data, val, 1)
+    assert [row["epoch"] for row in both.history] == list(range(1, 13))
+    best = [max(row["val_accuracy"] for row in run.history) for run in (alone, both)]
+    assert min(best) > 0.6
+    assert abs(best[0] - best[1]) < 0.2, "96 faces: 0.2 is about two standard errors of a difference"
+
+
+@pytest.mark.parametrize("name", ["onecycle", "cosine", "step", "plateau", "constant"])
+def test_a_schedule_begins_low_peaks_at_the_rate_and_ends_lower(name, member):
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    schedule = Schedule(member.model_copy(update={"epochs": 20, "lr": 0.1, "schedule": name, "warmup": 0.2}), optimizer, 10)
+    rates = []
+    for epoch in range(1, 21):
+        for _ in range(10):
+            rates.append(schedule.rate)
+            optimizer.step()
+            schedule.step()
+        schedule.end_epoch(epoch, 0.5)
+    assert rates[0] < 0.06
+    assert max(rates) == pytest.approx(0.1, rel=0.02)
+    assert (rates[-1] == pytest.approx(0.1)) if name == "constant" else (rates[-1] < 0.02)
+
+
+def test_frozen_blocks_stand_still_and_then_move(loaded, member):
+    tasks, faces = loaded
+    frozen = member.model_copy(update={"epochs": 2, "freeze_epochs": 1, "freeze_share": 1.0, "schedule": "constant"})
+
+    def weights(update, epochs):
+        run = frozen.model_copy(update={"epochs": epochs} | update)
+        return train(run, tasks, faces["gray"]["train"], faces["gray"]["val"], 1).network.backbone.state_dict()
+
+    seed_everything(1)
+    fresh = build(frozen, tasks, 32).backbone.state_dict()
+    kernel = next(name for name, value in fresh.items() if value.ndim == 4)
+    seen = [weights({}, 1)[kernel], weights({"freeze_epochs": 0}, 1)[kernel]]
+    assert torch.equal(seen[0], fresh[kernel])
+    assert not torch.equal(seen[1], fresh[kernel])
+
+
+def test_pictures_grow_and_are_whole_at_the_end(loaded, member):
+    tasks, faces = loaded
+    growing = member.model_copy(update={"epochs": 10, "progressive": 0.5})
+    sizes = [size_in_epoch(growing, 48, epoch) for epoch in range(1, 11)]
+    assert sizes == sorted(sizes)
+    assert (sizes[0], sizes[-3:]) == (24, [48, 48, 48])
+    trained = train(growing.model_copy(update={"epochs": 2}), tasks, faces["gray"]["train"], faces["gray"]["val"], 1)
+    assert [row["image_size"] for row in trained.history] == [16, 24]
+    assert trained.network.preprocessing.image_size == 32
+
+
+def test_classes_are_weighed_by_n_over_k_n_and_drawn_equally_often():
+    target = np.array([0] * 6 + [1] * 2 + [-1] * 2)
+    assert class_weights(target, 3).tolist() == pytest.approx([8 / 12, 8 / 4, 0])
+    data = Faces(
+        [str(i) for i in range(1000)], np.zeros((1000, 8, 8, 1), np.uint8), {"expression": np.array([0] * 900 + [1] * 100)}
+    )
+    order = epoch_order(data, SimpleNamespace(balance="sampling"), 0)
+    assert (data.targets["expression"][order] == 1).mean() == pytest.approx(0.5, abs=0.05)
+    assert sorted(epoch_order(data, SimpleNamespace(balance="none"), 0)) == list(range(1000))
+
+
+def test_mixed_faces_have_mixed_labels():
+    faces = np.zeros((4, 8, 8, 1), np.uint8)
+    faces[2:] = 200
+    data = Faces(list("abcd"), faces, {"expression": np.array([0, 0, 1, 1])})
+    recipe = Recipe(lambda face: face, mixup=1.0)
+    np.random.seed(0)
+    ((rows, pixels, mixing),) = batches(data, np.arange(4), 4, recipe)
+    assert torch.allclose(mixing.sum(dim=1), torch.ones(4))
+    shares = mixed(torch.eye(2)[torch.from_numpy(data.targets["expression"][rows])], mixing)
+    assert pixels[:, 0, 0, 0] == pytest.approx(200 * shares[:, 1].numpy(), abs=1)
+    affect = mixed(torch.tensor([[0.5, 0.5], [float("nan"), 0.1], [0.0, 0.0], [1.0, 1.0]]), mixing)
+    assert torch.isnan(affect[1, 0]), "half of it has no label"
+    assert not torch.isnan(affect[:, 1]).any()
+
+
+def test_votes_of_people_are_shares_in_the_target(loaded, member):
+    tasks, faces = loaded
+    data = faces["gray"]["train"]
+    k = len(tasks["expression"])
+    soft = np.full((len(data.ids), k), 1 / k, np.float32)
+    voted = Faces(data.ids, data.pixels, data.targets, {"expression": soft})
+    half = member.model_copy(update={"soft_labels": 1.0, "label_smoothing": 0.0, "epochs": 15, "recipe": "none", "lr": 0.01})
+    only = {"expression": tasks["expression"]}
+    confident = [
+        predict(train(half.model_copy(update={"soft_labels": share}), only, voted, data, 1).network, data.pixels)
+        for share in (0.0, 1.0)
+    ]
+    sure = [found["expression"].max(axis=1).mean() for found in confident]
+    assert sure[1] < sure[0], "who learns that all are equally likely is not sure"
+
+
+def test_training_stops_when_it_gets_no_better(loaded, member):
+    tasks, faces = loaded
+    stuck = member.model_copy(update={"epochs": 30, "patience": 2, "lr": 1e-12, "score": "macro_f1", "recipe": "none"})
+    trained = train(stuck, tasks, faces["gray"]["train"], faces["gray"]["val"], 1)
+    assert len(trained.history) < 30
+    assert len(trained.history) - trained.best_epoch == 2
+
+
+def test_a_batch_that_does_not_fit_names_the_size_to_try(loaded, member, monkeypatch):
+    tasks, faces = loaded
+
+    def full(*_args, **_kwargs):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9999999999 bytes")
+
+    monkeypatch.setattr(FaceNetwork, "loss", full)
+    with pytest.raises(TooLargeError, match="16 faces does not fit into memory: try batch_size: 8, with accumulate: 2"):
+        train(member, tasks, faces["gray"]["train"], faces["gray"]["val"], 1)
+
+
+def test_views_are_averaged_in_every_prediction(loaded, member):
+    tasks, faces = loaded
+    pixels = faces["gray"]["test"].pixels[:6]
+    for tta, count in (("none", 1), ("flip", 2), ("ten_crop", 10)):
+        network = build(member.model_copy(update={"tta": tta}), tasks, 32).eval()
+        seen = views(torch.from_numpy(pixels), tta)
+        assert len(seen) == count
+        with torch.no_grad():
+            each = [network.heads["expression"].outputs(network(view)["expression"]) for view in seen]
+        assert predict(network, pixels)["expression"] == pytest.approx(torch.stack(each).mean(0).numpy(), abs=1e-6)
+        if tta != "none":
+            mirrored = predict(network, np.ascontiguousarray(pixels[:, :, ::-1]))["expression"]
+            assert predict(network, pixels)["expression"] == pytest.approx(mirrored, abs=1e-5)

@@ -10,8 +10,8 @@ from ferflow import params
 from ferflow.faces import Faces, load_faces
 from ferflow.images import decode
 from ferflow.plots import gallery
+from ferflow.released import load_network
 from ferflow.stages import DATA_REPORTS, MANIFEST, MEMBERS, SPLITS, StageError
-from ferflow.stages.export import load_member
 from ferflow.suspects import cross_validated, find
 from ferflow.tables import load_labels, read_images
 from ferflow.vocabulary import SPLITS as NAMES
@@ -29,7 +29,7 @@ def suspects(member: str, folds: int) -> pd.DataFrame:
     settings.member(member)
     if not (MEMBERS / member / "weights.pt").exists():
         raise StageError(f"models/members/{member} is not there; train it first (dvc repro train@{member})")
-    network = load_member(settings, member)
+    network = load_network(settings.member(member), MEMBERS / member)
     labels = load_labels(MANIFEST, SPLITS)
     if "expression" not in network.heads:
         raise StageError(f"the member {member} has no head for the expression")

@@ -52,6 +52,56 @@ def preset(
 
 
 @app.command()
+def ablation(
+    write: Annotated[bool, typer.Option("--write", help="Write them into params.yaml; without it they are only listed.")] = False,
+) -> None:
+    """Make a member of every combination of the axes in the block 'ablation' of params.yaml.
+
+    The block, for example: {base: {backbone: mobilevit, variant: xxs, recipe: crp}, axes: {modality: [rgb, gray],
+    options.patch_size: [1, 2, 4]}}
+
+    Example: ferflow ablation --write && dvc repro
+    """
+    from ferflow import params, presets
+    from ferflow.ablation import combinations, with_members
+
+    try:
+        settings = params.load()
+        if settings.ablation is None:
+            raise params.ParamsError("params.yaml has no block 'ablation'; 'ferflow ablation --help' shows one")
+        found = combinations(settings.ablation)
+        if write:
+            presets.set_members(lambda text: with_members(text, found))
+    except params.ParamsError as error:
+        _fail(error)
+        return
+    typer.echo("\n".join(f"{name}: {entry}" for name, entry in found.items()))
+    typer.echo(
+        f"{len(found)} members" + (" in params.yaml. Next: dvc repro" if write else "; --write puts them into params.yaml")
+    )
+
+
+@app.command()
+def search(member: Annotated[str, typer.Argument(help="A member of params.yaml.")]) -> None:
+    """Search good values for a member (Optuna): the block 'search' of params.yaml says which keys, and where between.
+
+    The block, for example: {trials: 20, epochs: 5, space: {lr: {low: 0.001, high: 0.1, log: true}, recipe: [crp, strong]}}
+
+    What was tried is in models/search/MEMBER.db and in MLflow, a child run a trial; the same command goes on.
+
+    Example: ferflow search gray-cnn
+    """
+    from ferflow import searching
+    from ferflow.params import ParamsError
+    from ferflow.stages import StageError
+
+    try:
+        typer.echo(searching.run(member).as_text())
+    except (ParamsError, StageError, ValueError) as error:
+        _fail(error)
+
+
+@app.command()
 def results() -> None:
     """Print what the last run of the pipeline found, where its time went, and where to look next.
 

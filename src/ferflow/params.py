@@ -208,12 +208,42 @@ class Member(Training):
         return self.variant or self.backbone
 
 
+class Ablation(_Block):
+    """What ``ferflow ablation`` makes members of: ``base`` and every combination of the values of the axes."""
+
+    base: dict[str, Any] = {}
+    axes: dict[str, list[Any] | dict[str, dict[str, Any]]] = Field(min_length=1)
+
+
+class Range(_Block):
+    """Numbers between two, whole ones where both are whole."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> "Range":
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"low {self.low} must be less than high {self.high}, and above 0 where log is true")
+        return self
+
+
+class Search(_Block):
+    """What ``ferflow search`` tries: keys of a member, dotted where they lie in a mapping, each a range or a list."""
+
+    trials: int = Field(20, ge=1)
+    epochs: int = Field(0, ge=0, description="of every trial; 0: the member's own")
+    space: dict[str, Range | list[Any]] = Field(min_length=1)
+
+
 class Export(_Block):
     """Formats (files in ``exporters/``) and how exact they must be.
 
     ``tolerance``: the largest allowed difference of any probability from PyTorch and from what was evaluated.
     """
 
+    model: str = Field("ensemble", description="what is released: the ensemble, a member, or a student")
     formats: tuple[str, ...] = Field(min_length=1)
     tolerance: float = Field(gt=0)
     faces: int = Field(ge=1, description="how many test faces the parity check looks at")
@@ -257,9 +287,27 @@ class Params(_Block):
     split: Split
     training: Training
     members: dict[str, Member] = Field(min_length=1)
+    students: dict[str, Member] = {}
+    ablation: Ablation | None = None
+    search: Search | None = None
     export: Export
     register_: Register = Field(alias="register")
     serve: Serve
+
+    @model_validator(mode="after")
+    def _names_are_clear(self) -> "Params":
+        if twice := sorted((set(self.members) & set(self.students)) | ({"ensemble"} & set(self.networks))):
+            raise ValueError(f"members and students need names of their own, not {', '.join(twice)}")
+        if deaf := [name for name, student in self.students.items() if not student.soft_labels]:
+            raise ValueError(f"students.{deaf[0]}.soft_labels must be above 0: the share of the teacher's answers in the target")
+        if self.export.model not in {"ensemble", *self.networks}:
+            raise ValueError(f"export.model {self.export.model!r} is none of ensemble, {', '.join(self.networks)}")
+        return self
+
+    @property
+    def networks(self) -> dict[str, Member]:
+        """Members and students: everything that is trained."""
+        return self.members | self.students
 
     def member(self, name: str) -> Member:
         """The member called ``name``; a ``ParamsError`` that lists the known ones if there is none."""
@@ -283,8 +331,11 @@ def parse(raw: dict[str, Any], where: str = "params") -> Params:
     """Check the content of ``params.yaml``, already read; members inherit what they leave out from ``training``."""
     try:
         defaults = raw.get("training") or {}
-        members = {name: _inherit(defaults, member or {}) for name, member in (raw.get("members") or {}).items()}
-        return Params.model_validate({**raw, "members": members})
+        trained = {
+            block: {name: _inherit(defaults, member or {}) for name, member in (raw.get(block) or {}).items()}
+            for block in ("members", "students")
+        }
+        return Params.model_validate({**raw, **trained})
     except ValidationError as error:
         lines = (f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ParamsError(f"{where} is not usable:\n" + "\n".join(lines)) from error

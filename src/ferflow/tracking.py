@@ -92,6 +92,17 @@ def register_release(
     return Registration(model, version, ", ".join(sorted(found.aliases)), str(found.run_id), created)
 
 
+def record_trial(experiment: str, search: str, trial: MemberRun) -> None:
+    """A child run for one trial of a hyperparameter search, under the search's own run, which is made for the first."""
+    client = MlflowClient()
+    mlflow.set_experiment(experiment)
+    found = mlflow.search_runs(
+        experiment_names=[experiment], filter_string=f"tags.search = '{search}'", output_format="list", max_results=1
+    )
+    with _quiet(), mlflow.start_run(found[0].info.run_id if found else None, run_name=search, tags={"search": search}):
+        _log_member(client, trial)
+
+
 def _fingerprint(members: list[MemberRun], metrics: dict[str, float]) -> str:
     """A short name of everything that a parent run and its children say; NaN included."""
     said = [metrics, *([member.name, member.settings, member.history, member.metrics] for member in members)]

@@ -10,8 +10,10 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Full, Queue
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from time import perf_counter
 from typing import Any, TypeVar
@@ -86,14 +88,20 @@ def train(
     fabric = Fabric(
         accelerator="cuda" if gpu else "cpu", strategy=strategy, devices=member.devices, precision=_PRECISIONS[member.precision]
     )
-    launch: Any = fabric.launch  # its signature does not know of arguments
-    best, history, best_epoch = launch(_train, member, tasks, data, val, seed, checkpoint, report)
+    with TemporaryDirectory() as folder:  # a file: what processes send through a queue dies with them
+        result = Path(folder) / "trained.pt"
+        work = partial(
+            _train, result, member=member, tasks=tasks, data=data, val=val, seed=seed, checkpoint=checkpoint, report=report
+        )  # Fabric would look into arguments, and stumble over frozen ones
+        fabric.launch(work)
+        best, history, best_epoch = torch.load(result, weights_only=False)
     network = build(member, tasks, data.pixels.shape[1], weights=False)
     network.load_state_dict(best)
     return Trained(network.eval(), history, best_epoch)
 
 
 def _train(
+    result: Path,
     fabric: Fabric,
     member: Member,
     tasks: dict[str, tuple[str, ...]],
@@ -102,15 +110,15 @@ def _train(
     seed: int,
     checkpoint: Path | None,
     report: Report | None,
-) -> tuple[dict[str, Tensor], list[dict[str, float]], int]:
-    """What one process of the training does: the weights of the best epoch, the history, and that epoch's number."""
+) -> None:
+    """What one process of the training does. ``result`` gets the best epoch's weights, the history, and its number."""
     if fabric.world_size > 1 and fabric.device.type == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // fabric.world_size))
     seed_everything(seed)
     network = build(member, tasks, data.pixels.shape[1]).to(memory_format=torch.channels_last)
     targets = {
-        task: _target(target, len(tasks[task]), data.soft.get(task), 1.0 if task == "crowd" else member.soft_labels)
-        for task, target in data.targets.items()
+        task: _target(data.targets[task], len(classes), data.soft.get(task), 1.0 if task == "crowd" else member.soft_labels)
+        for task, classes in tasks.items()
     }
     if member.balance == "weights":
         for task in (name for name in tasks if TASKS[name].kind == "classification"):
@@ -206,7 +214,8 @@ def _train(
             report(epoch, score)
 
     progress.close()
-    return best[2], history, best[1]
+    if fabric.is_global_zero:
+        torch.save((best[2], history, best[1]), result)
 
 
 def _diverged(loss: Tensor, epoch: int, step: int, rate: float, ids: list[str]) -> DivergedError:
@@ -485,7 +494,7 @@ def validate(network: FaceNetwork, val: Faces, member: Member) -> dict[str, floa
     for start in range(0, len(val.ids), 256):
         rows = slice(start, start + 256)
         raw = network(torch.from_numpy(val.pixels[rows]).to(device))
-        targets = {task: torch.from_numpy(target[rows]).to(device) for task, target in val.targets.items()}
+        targets = {task: torch.from_numpy(val.targets[task][rows]).to(device) for task in raw}
         total += network.loss(raw, targets, member.task_weights).item() * len(val.ids[rows])
         parts.append({task: network.heads[task].outputs(raw[task]).cpu().numpy() for task in raw})  # type: ignore[operator]
     figures = {"val_loss": total / len(val.ids)}

@@ -30,7 +30,7 @@ class Hybrid(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         grid = self.stem(faces)
-        places = self.places
+        places: Tensor = self.places
         if grid.shape[-1] != _GRID:
             places = F.interpolate(places, (grid.shape[-2], grid.shape[-1]), mode="bilinear", align_corners=False)
         tokens = (grid + places).flatten(2).transpose(1, 2)

@@ -26,7 +26,7 @@ def build(
     from timm.models.byobnet import ByobNet
     from timm.models.mobilevit import model_cfgs
 
-    from ferflow.backbones.timm import create, weights_from
+    from ferflow.backbones._timm import create, weights_from
 
     if variant not in _VARIANTS:
         raise ValueError(f"mobilevit has no variant {variant!r}; known: {', '.join(_VARIANTS)}")

@@ -1,12 +1,10 @@
 """Backbone ``timm``: any network of the timm library, named by the member's ``variant``."""
 
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
-import timm
 from torch import nn
 
+from ferflow.backbones._timm import create
 from ferflow.registry import register
 
 
@@ -14,41 +12,3 @@ from ferflow.registry import register
 def build(variant: str, *, in_channels: int, image_size: int, pretrained: bool | str, **options: Any) -> nn.Module:
     """The timm network ``variant`` without its classifier; ``options`` go to ``timm.create_model``. See ``create``."""
     return create(variant, in_channels, pretrained, options)
-
-
-def create(variant: str, in_channels: int, pretrained: bool | str, options: dict[str, Any]) -> nn.Module:
-    """A timm network without its classifier, fresh or with weights: timm's own (``True``) or those of a file.
-
-    With weights and one channel timm sums the first layer's weights over colours. Raises ``ValueError`` with close names
-    when timm has no such network, for options that it does not take, and for weights that do not fit;
-    ``OSError`` that says what to do when weights cannot be had.
-    """
-    if not timm.is_model(variant):
-        close = ", ".join(get_close_matches(variant, timm.list_models(), n=6)) or "see timm.list_models()"
-        raise ValueError(f"timm has no network {variant!r}; close to it: {close}")
-    overlay: dict[str, Any] = {}
-    if isinstance(pretrained, str):
-        if not Path(pretrained).is_file():
-            raise FileNotFoundError(f"pretrained: {pretrained} is not there; {weights_from(variant)}")
-        overlay = {"pretrained_cfg_overlay": {"file": pretrained}}
-    try:
-        model = timm.create_model(variant, pretrained=bool(pretrained), num_classes=0, in_chans=in_channels, **overlay, **options)
-    except TypeError as error:
-        raise ValueError(f"timm's {variant} does not take the options {options}: {error}") from error
-    except Exception as error:  # the hub's client has no common base class of errors
-        if not pretrained:
-            raise
-        if isinstance(pretrained, str):
-            raise ValueError(f"pretrained: {pretrained} holds no weights of timm's {variant}: {error}") from error
-        raise ConnectionError(f"the pretrained weights of {variant} cannot be had ({error}); {weights_from(variant)}") from error
-    if (head := getattr(model, "head_hidden_size", None)) is not None:  # what comes out, where that is not num_features
-        model.num_features = head
-    return model
-
-
-def weights_from(variant: str) -> str:
-    """Where the weights of a network are, and how to go on without them."""
-    config = timm.get_pretrained_cfg(variant)
-    place = f"https://huggingface.co/{config.hf_hub_id}" if config and config.hf_hub_id else (config.url if config else "")
-    where = f"fetch model.safetensors from {place}" if place else "timm has none of this network"
-    return f"{where}, and give its path (pretrained: PATH), or train from scratch (pretrained: false)"

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ferflow.backbones.timm import create
+from ferflow.backbones._timm import create
 from ferflow.registry import register
 
 

@@ -5,6 +5,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,14 @@ def set_dataset(source: str, path: Path, options: dict[str, Any], params_file: P
         "",
     ]
     _write({"dataset": "\n".join(lines)}, params_file, f"the dataset {source}")
+
+
+def set_members(change: Callable[[str], str], params_file: Path = PARAMS_FILE) -> None:
+    """Put ``change(text)`` in the place of the text of the block ``members``.
+
+    Raises ``ParamsError`` when the outcome would not be valid; the file is then untouched.
+    """
+    _write({"members": change(_blocks(params_file.read_text())["members"])}, params_file, "these members")
 
 
 def _write(new: dict[str, str], params_file: Path, what: str) -> None:

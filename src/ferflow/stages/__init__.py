@@ -21,6 +21,7 @@ DATA_REPORTS = Path("reports/data")
 MEMBERS = Path("models/members")
 CHECKPOINTS = Path("models/checkpoints")  # of unfinished trainings; no stage's output, for DVC removes those
 ENSEMBLE = Path("models/ensemble")
+STUDENTS = Path("models/students")
 RELEASE = Path("models/release")
 METRICS = Path("reports/metrics.json")
 ABLATION = Path("reports/ablation.csv")

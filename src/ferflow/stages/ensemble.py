@@ -1,6 +1,7 @@
 """Stage ensemble: weights of the members, fitted on validation predictions, and the ensemble's own predictions."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pandas as pd
 from ferflow import params
 from ferflow.card import Card, task_columns
 from ferflow.ensemble import combine, fit_weights
-from ferflow.stages import ENSEMBLE, MANIFEST, MEMBERS, SPLITS, StageError, Summary, main, read_json, write_json
+from ferflow.stages import ENSEMBLE, MANIFEST, MEMBERS, SPLITS, STUDENTS, StageError, Summary, main, read_json, write_json
 from ferflow.tables import load_labels, predictions_table, task_labels, task_target
 from ferflow.vocabulary import TASKS
 
@@ -17,7 +18,9 @@ def run() -> Summary:
     """Write ``models/ensemble/weights.json`` and ``predictions.parquet``."""
     settings = params.load()
     names = list(settings.members)
-    forget_members_but(names)
+    forget_all_but(MEMBERS, names)
+    STUDENTS.mkdir(parents=True, exist_ok=True)  # later stages depend on the folder, also where it has none
+    forget_all_but(STUDENTS, list(settings.students))
     cards = {name: Card.model_validate(read_json(MEMBERS / name / "card.json")) for name in names}
     tasks = common_tasks(cards)
     tables = {name: pd.read_parquet(MEMBERS / name / "predictions.parquet").set_index("id") for name in names}
@@ -67,15 +70,15 @@ def common_tasks(cards: dict[str, Card]) -> dict[str, tuple[str, ...]]:
     return tasks
 
 
-def forget_members_but(names: list[str]) -> None:
-    """Remove what members left behind that params.yaml no longer names; DVC's cache still has it.
+def forget_all_but(folder: Path, names: list[str]) -> None:
+    """Remove what networks left behind that params.yaml no longer names; DVC's cache still has it.
 
     Stages depend on the folder as a whole: a stale one would make another clone's status differ.
     """
-    for folder in MEMBERS.iterdir():
-        if folder.is_dir() and folder.name not in names:
-            shutil.rmtree(folder)
-            print(f"removed {folder}: params.yaml has no such member any more (its commit's dvc checkout brings it back)")
+    for stale in folder.iterdir():
+        if stale.is_dir() and stale.name not in names:
+            shutil.rmtree(stale)
+            print(f"removed {stale}: params.yaml has no such member any more (its commit's dvc checkout brings it back)")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from ferflow.stages import (
     MEMBERS,
     METRICS,
     SPLITS,
+    STUDENTS,
     Summary,
     main,
     read_json,
@@ -39,12 +40,12 @@ def run() -> Summary:
     release = Card.model_validate(ensemble["card"])
     metrics: dict[str, Any] = {}
     rows, leak_free_rows = [], []
-    for name in [*settings.members, release.name]:
-        folder = ENSEMBLE if name == release.name else MEMBERS / name
+    for name in [*settings.members, release.name, *settings.students]:
+        folder = ENSEMBLE if name == release.name else (MEMBERS if name in settings.members else STUDENTS) / name
         predictions = pd.read_parquet(folder / "predictions.parquet")
         card = release if name == release.name else Card.model_validate(read_json(folder / "card.json"))
         metrics[name] = _figures(predictions, labels, card)
-        member = settings.members.get(name)
+        member = settings.networks.get(name)
         rows.append(ablation_row(name, member, card.parameters, metrics[name]["test"]))
         leak_free_rows.append(ablation_row(name, member, card.parameters, metrics[name]["test_leak_free"]))
         _write_confusions(predictions, labels, card, name)

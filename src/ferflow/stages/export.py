@@ -1,5 +1,6 @@
-"""Stage export: the ensemble as one ONNX graph, checked against PyTorch on test faces."""
+"""Stage export: the ensemble, or one network, as files of every wanted format, checked against PyTorch on test faces."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,24 @@ import torch
 from ferflow import params
 from ferflow.card import Card, task_columns
 from ferflow.faces import load_faces
-from ferflow.model import EnsembleNetwork, FaceNetwork, build
+from ferflow.model import EnsembleNetwork
 from ferflow.registry import get
-from ferflow.stages import ENSEMBLE, MANIFEST, MEMBERS, RELEASE, SPLITS, StageError, Summary, main, read_json, write_json
+from ferflow.released import load_ensemble, load_network
+from ferflow.stages import (
+    ENSEMBLE,
+    MANIFEST,
+    MEMBERS,
+    RELEASE,
+    SPLITS,
+    STUDENTS,
+    StageError,
+    Summary,
+    main,
+    read_json,
+    write_json,
+)
 from ferflow.tables import load_labels
+from ferflow.vocabulary import TASKS
 
 
 def run() -> Summary:
@@ -22,13 +37,11 @@ def run() -> Summary:
     the predictions that were evaluated.
     """
     settings = params.load()
-    ensemble = read_json(ENSEMBLE / "ensemble.json")
-    card = Card.model_validate(ensemble["card"]).model_copy(update={"name": "release"})
-    release = EnsembleNetwork([load_member(settings, name) for name in card.members], ensemble["weights"]).eval()
+    card, release, folder = chosen(settings)
     labels = load_labels(MANIFEST, SPLITS)
     faces = load_faces(MANIFEST, labels, ("test",), card.input_size, "rgb", card.tasks)["test"]
     count = min(settings.export.faces, len(faces.ids))
-    predictions = pd.read_parquet(ENSEMBLE / "predictions.parquet")
+    predictions = pd.read_parquet(folder / "predictions.parquet")
     predictions = predictions[predictions["split"] == "test"]
     evaluated = predictions.set_index("id").loc[faces.ids[:count]]
     RELEASE.mkdir(parents=True, exist_ok=True)
@@ -48,12 +61,23 @@ def run() -> Summary:
     return Summary("export", rows)
 
 
-def load_member(settings: params.Params, name: str) -> FaceNetwork:
-    """A trained member's network; its card says which tasks it has."""
-    card = Card.model_validate(read_json(MEMBERS / name / "card.json"))
-    network = build(settings.member(name), card.tasks, card.input_size, weights=False)
-    network.load_state_dict(torch.load(MEMBERS / name / "weights.pt", weights_only=True))
-    return network.eval()
+def chosen(settings: params.Params) -> tuple[Card, EnsembleNetwork, Path]:
+    """What ``export.model`` names: its card as a release, its network, and the folder of its predictions."""
+    name = settings.export.model
+    if name == "ensemble":
+        ensemble = read_json(ENSEMBLE / "ensemble.json")
+        card, network, folder = (
+            Card.model_validate(ensemble["card"]),
+            load_ensemble(ensemble, settings.members, MEMBERS),
+            ENSEMBLE,
+        )
+    else:
+        folder = (MEMBERS if name in settings.members else STUDENTS) / name
+        card = Card.model_validate(read_json(folder / "card.json"))
+        tasks = {task: classes for task, classes in card.tasks.items() if not TASKS[task].auxiliary}
+        card = card.model_copy(update={"tasks": tasks})
+        network = EnsembleNetwork([load_network(settings.networks[name], folder)], {task: [1.0] for task in tasks}).eval()
+    return card.model_copy(update={"name": "release"}), network, folder
 
 
 def in_pytorch(network: EnsembleNetwork, faces: np.ndarray) -> list[np.ndarray]:

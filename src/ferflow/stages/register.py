@@ -20,6 +20,7 @@ from ferflow.stages import (
     REGISTRATION,
     RELEASE,
     SPLITS,
+    STUDENTS,
     Summary,
     main,
     read_json,
@@ -42,9 +43,12 @@ def run() -> Summary:
             settings=member.model_dump() | {"seed": settings.seed, "dataset": settings.dataset.source},
             history=read_history(HISTORIES / f"{name}.csv"),
             metrics=flatten(metrics[name]),
-            files=[MEMBERS / name / "card.json", *sorted((EVALUATION / name).glob("*.png"))],
+            files=[
+                (MEMBERS if name in settings.members else STUDENTS) / name / "card.json",
+                *sorted((EVALUATION / name).glob("*.png")),
+            ],
         )
-        for name, member in settings.members.items()
+        for name, member in settings.networks.items()
     ]
     result = tracking.register_release(
         release,
@@ -52,7 +56,7 @@ def run() -> Summary:
         experiment=settings.register_.experiment,
         model=settings.register_.model,
         members=members,
-        metrics=flatten(metrics["ensemble"]),
+        metrics=flatten(metrics[settings.export.model]),
         tags={"code": code_version(), "data": file_hash(MANIFEST), "dataset": settings.dataset.source},
         input_example=example,
         files=[ABLATION, ABLATION.with_suffix(".md"), METRICS, RELEASE / "parity.json", DATA_REPORTS / "validation.md"],

@@ -3,6 +3,7 @@
 ``python -m ferflow.stages.train NAME`` is all that a bare GPU machine needs.
 """
 
+from pathlib import Path
 from time import perf_counter
 
 import pandas as pd
@@ -10,8 +11,8 @@ import torch
 
 from ferflow import params
 from ferflow.card import Card
-from ferflow.faces import Faces, load_faces, tasks_of
-from ferflow.params import Member
+from ferflow.faces import Faces, Tasks, load_faces, tasks_of
+from ferflow.params import Member, Params
 from ferflow.registry import get
 from ferflow.stages import CHECKPOINTS, HISTORIES, MANIFEST, MEMBERS, SPLITS, StageError, Summary, main, write_json
 from ferflow.tables import load_labels, predictions_table
@@ -27,25 +28,33 @@ def run(name: str) -> Summary:
     tasks = member.learns(tasks_of(labels))
     if not tasks:
         raise StageError(f"members.{name}.task_weights gives no task of this data a weight above 0: there is nothing to learn")
-    size = settings.dataset.image_size
-    data = load_faces(MANIFEST, labels, ("train", "val", "test"), size, member.modality, tasks)
+    data = load_faces(MANIFEST, labels, ("train", "val", "test"), settings.dataset.image_size, member.modality, tasks)
+    return Summary("train", [train_and_write(settings, name, member, tasks, data, MEMBERS / name)], imports_s=libraries)
+
+
+def train_and_write(
+    settings: Params, name: str, member: Member, tasks: Tasks, data: dict[str, Faces], folder: Path
+) -> dict[str, object]:
+    """Train on ``data["train"]``, choose on ``data["val"]``, write all that a network leaves behind; a row that sums it up.
+
+    What a broken run left in ``models/checkpoints/NAME.pt`` is taken up again.
+    """
     checkpoint = CHECKPOINTS / f"{name}.pt"
     trained = train(member, tasks, data["train"], data["val"], settings.seed, checkpoint)
     card = Card(
         name=name,
         members={name: member.label},
-        input_size=size,
+        input_size=settings.dataset.image_size,
         modality=member.modality,
         tasks=tasks,
         dataset=settings.dataset.source,
         parameters=sum(parameter.numel() for parameter in trained.network.parameters()),
     )
-    write_member(card, trained, {split: data[split] for split in ("val", "test")})
+    write_network(card, trained, {split: data[split] for split in ("val", "test")}, folder)
     checkpoint.unlink(missing_ok=True)
     last = trained.history[trained.best_epoch - 1]
     row = {"member": name, "parameters": card.parameters, "best epoch": f"{trained.best_epoch}/{len(trained.history)}"}
-    row |= {key: round(value, 4) for key, value in last.items() if key.startswith("val_")}
-    return Summary("train", [row], imports_s=libraries)
+    return row | {key: round(value, 4) for key, value in last.items() if key.startswith("val_")}
 
 
 def load_libraries(member: Member) -> float:
@@ -58,9 +67,8 @@ def load_libraries(member: Member) -> float:
     return perf_counter() - started
 
 
-def write_member(card: Card, trained: Trained, held_out: dict[str, Faces]) -> None:
-    """Weights, card and predictions of held-out faces in the member's folder; the history where ``dvc plots`` finds it."""
-    folder = MEMBERS / card.name
+def write_network(card: Card, trained: Trained, held_out: dict[str, Faces], folder: Path) -> None:
+    """Weights, card and predictions of held-out faces in ``folder``; the history where ``dvc plots`` finds it."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(trained.network.state_dict(), folder / "weights.pt")
     write_json(card.model_dump(), folder / "card.json")

@@ -4,9 +4,8 @@ An entry is a function ``build(size, seed) -> Recipe``. Grey stays grey: a recip
 no recipe: a face is resized to the dataset's ``image_size`` (``images.resize``) and the model does the rest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -24,15 +23,3 @@ class Recipe:
     mixup: float = 0.0
     cutmix: float = 0.0
     mix_share: float = 1.0
-
-
-def albumented(steps: Sequence[Any], seed: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A sequence of albumentations' transforms as a function of a face; the same seed gives the same changes."""
-    import albumentations
-
-    pipeline = albumentations.Compose(list(steps), seed=seed)
-
-    def augment(face: np.ndarray) -> np.ndarray:
-        return np.asarray(pipeline(image=face)["image"]).reshape(face.shape)
-
-    return augment

@@ -3,12 +3,12 @@
 import albumentations as A
 
 from ferflow.registry import register
-from ferflow.transforms import Recipe, albumented
-from ferflow.transforms.crp import steps
+from ferflow.transforms import Recipe
+from ferflow.transforms._steps import albumented, crp
 
 
 @register
 def build(size: int, seed: int) -> Recipe:
     """For faces of ``size`` x ``size`` pixels."""
     color = A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.8)
-    return Recipe(albumented([*steps(size), color], seed))
+    return Recipe(albumented([*crp(size), color], seed))

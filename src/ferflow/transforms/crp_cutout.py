@@ -6,12 +6,12 @@ Zhong et al., "Random Erasing Data Augmentation" (2017).
 import albumentations as A
 
 from ferflow.registry import register
-from ferflow.transforms import Recipe, albumented
-from ferflow.transforms.crp import steps
+from ferflow.transforms import Recipe
+from ferflow.transforms._steps import albumented, crp
 
 
 @register
 def build(size: int, seed: int) -> Recipe:
     """For faces of ``size`` x ``size`` pixels."""
     erase = A.Erasing(scale=(0.01, 0.11), ratio=(0.3, 3.3), fill=127, p=0.5)
-    return Recipe(albumented([*steps(size), erase], seed))
+    return Recipe(albumented([*crp(size), erase], seed))

@@ -1,11 +1,11 @@
 """Recipe ``mix``: ``crp``, then MixUp or CutMix, each in half of the batches."""
 
 from ferflow.registry import register
-from ferflow.transforms import Recipe, albumented
-from ferflow.transforms.crp import steps
+from ferflow.transforms import Recipe
+from ferflow.transforms._steps import albumented, crp
 
 
 @register
 def build(size: int, seed: int) -> Recipe:
     """For faces of ``size`` x ``size`` pixels."""
-    return Recipe(albumented(steps(size), seed), mixup=0.2, cutmix=1.0)
+    return Recipe(albumented(crp(size), seed), mixup=0.2, cutmix=1.0)

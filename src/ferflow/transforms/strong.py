@@ -8,7 +8,8 @@ import albumentations as A
 import cv2
 
 from ferflow.registry import register
-from ferflow.transforms import Recipe, albumented
+from ferflow.transforms import Recipe
+from ferflow.transforms._steps import albumented
 
 
 @register

@@ -1,0 +1,28 @@
+"""Trained networks from their folders: a member or student alone, or the ensemble as one network.
+
+It knows where nothing lies: folders are given. Stages that need networks again (distil, export) share it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ferflow.card import Card
+from ferflow.model import EnsembleNetwork, FaceNetwork, build
+from ferflow.params import Member
+
+
+def load_network(member: Member, folder: Path) -> FaceNetwork:
+    """A trained network; its card says which tasks it has."""
+    card = Card.model_validate(json.loads((folder / "card.json").read_text()))
+    network = build(member, card.tasks, card.input_size, weights=False)
+    network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
+    return network.eval()
+
+
+def load_ensemble(ensemble: dict[str, Any], members: dict[str, Member], folder: Path) -> EnsembleNetwork:
+    """The ensemble that ``ensemble.json`` describes; its members lie in ``folder``."""
+    networks = [load_network(members[name], folder / name) for name in ensemble["card"]["members"]]
+    return EnsembleNetwork(networks, ensemble["weights"]).eval()

@@ -1,0 +1,73 @@
+"""Members from axes: names, entries, and what becomes of params.yaml."""
+
+import pytest
+import yaml
+from conftest import ROOT
+from typer.testing import CliRunner
+
+from ferflow import params
+from ferflow.ablation import MARK, combinations
+from ferflow.cli import app
+from ferflow.params import Ablation
+
+BLOCK = """
+ablation:
+  base: {recipe: crp, epochs: 2}
+  axes:
+    network: {vit: {backbone: vit}, xxs: {backbone: mobilevit, variant: xxs, options: {kernel_size: 5}}}
+    modality: [rgb, gray]
+    task_weights.age: [0, 0.2]
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text() + BLOCK)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_combination_is_a_member_with_a_telling_name():
+    found = combinations(Ablation.model_validate(yaml.safe_load(BLOCK)["ablation"]))
+    assert list(found)[:3] == ["vit-rgb-age0", "vit-rgb-age0.2", "vit-gray-age0"]
+    assert len(found) == 8
+    assert found["xxs-gray-age0.2"] == {
+        "recipe": "crp", "epochs": 2, "backbone": "mobilevit", "variant": "xxs", "options": {"kernel_size": 5},
+        "modality": "gray", "task_weights": {"age": 0.2},
+    }  # fmt: skip
+
+
+def test_values_that_make_the_same_name_are_refused():
+    with pytest.raises(params.ParamsError, match="two combinations are called a"):
+        combinations(Ablation(axes={"x": {"a": {}}, "recipe": ["crp", "crp"]}))
+
+
+def test_they_are_written_below_the_others_and_replaced_by_the_next_call(project):
+    runner = CliRunner()
+    listed = runner.invoke(app, ["ablation"])
+    assert "8 members; --write" in listed.output
+    assert MARK not in (project / "params.yaml").read_text()
+    before = list(params.load().members)
+    for _ in range(2):
+        assert runner.invoke(app, ["ablation", "--write"]).exit_code == 0
+        settings = params.load()
+        assert list(settings.members)[: len(before)] == before
+        assert len(settings.members) == len(before) + 8
+    member = settings.members["xxs-gray-age0.2"]
+    assert (member.options, member.task_weights["age"], member.task_weights["expression"]) == ({"kernel_size": 5}, 0.2, 1.0)
+    assert "# Every tunable value" in (project / "params.yaml").read_text(), "comments survive"
+    text = (project / "params.yaml").read_text().replace("[rgb, gray]", "[rgb]")
+    (project / "params.yaml").write_text(text)
+    assert runner.invoke(app, ["ablation", "--write"]).exit_code == 0
+    assert len(params.load().members) == len(before) + 4
+    (project / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    assert "no block 'ablation'" in runner.invoke(app, ["ablation"]).output
+
+
+def test_a_combination_that_is_no_member_leaves_the_file_as_it_was(project):
+    text = (project / "params.yaml").read_text().replace("[rgb, gray]", "[rgb, infrared]")
+    (project / "params.yaml").write_text(text)
+    result = CliRunner().invoke(app, ["ablation", "--write"])
+    assert result.exit_code == 1
+    assert "members.vit-infrared-age0.modality" in result.output
+    assert (project / "params.yaml").read_text() == text

@@ -1,0 +1,109 @@
+"""Hyperparameter search: trials count across calls, a broken one is tried again, bad ones are pruned, all are recorded."""
+
+import numpy as np
+import optuna
+import pytest
+
+from ferflow import params
+from ferflow.faces import Faces
+from ferflow.params import ParamsError, Range, Search
+from ferflow.search import search, with_values
+
+TASKS = {"expression": ("happy", "sad")}
+SPACE = {"lr": Range(low=1e-5, high=1e-1, log=True), "recipe": ["none", "crp"], "options.width": Range(low=4, high=8)}
+
+
+@pytest.fixture
+def member(settings):
+    return settings.member("gray-cnn").model_copy(update={"epochs": 2, "batch_size": 8, "options": {"width": 4}, "image_size": 0})
+
+
+@pytest.fixture
+def faces():
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 24, 24, 1), dtype=np.uint8)
+    pixels[::2] //= 3  # sad faces are dark
+    target = np.tile([1, 0], 16)
+    return Faces([str(i) for i in range(32)], pixels, {"expression": target})
+
+
+def test_a_search_goes_on_where_it_was_and_decides_by_the_score(member, faces, tmp_path):
+    tried = []
+    run = lambda trials: search("m", member, Search(trials=trials, space=SPACE), TASKS, faces, faces, 1, tmp_path, tried.append)  # noqa: E731
+    run(2)
+    assert [trial.number for trial in tried] == [0, 1]
+    assert all(trial.state == "complete" and len(trial.history) == 2 for trial in tried)
+    study = run(4)
+    assert len(tried) == 4, "the two of the first call count"
+    assert {tuple(sorted(trial.values)) for trial in tried} == {("lr", "options.width", "recipe")}
+    scores = [trial.score for trial in tried if trial.score is not None]
+    assert study.best_value == max(scores)
+
+
+def test_a_trial_that_was_under_way_is_tried_again(member, faces, tmp_path):
+    calls = []
+
+    def killed(trial):
+        calls.append(trial)
+        raise KeyboardInterrupt  # after the second trial
+
+    space = Search(trials=2, space=SPACE)
+    with pytest.raises(KeyboardInterrupt):
+        search("m", member, space, TASKS, faces, faces, 1, tmp_path, killed)
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'm.db'}")
+    left = study.ask({"lr": optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)})  # as a kill leaves it
+    again = []
+    found = search("m", member, space, TASKS, faces, faces, 1, tmp_path, again.append)
+    assert [trial.number for trial in again] == [2]
+    assert again[0].values["lr"] == pytest.approx(left.params["lr"])
+    assert found.trials[1].state == optuna.trial.TrialState.FAIL
+
+
+def test_a_hopeless_variant_is_given_up_early(member, faces, tmp_path):
+    tried = []
+    space = Search(trials=12, epochs=12, space={"lr": [0.02, 0.021, 0.022, 1e-9]})
+    search("m", member, space, TASKS, faces, faces, 1, tmp_path, tried.append)
+    pruned = [trial for trial in tried if trial.state == "pruned"]
+    assert pruned
+    assert all(len(trial.history) < 12 for trial in pruned)
+    assert all(trial.score is None for trial in pruned)
+
+
+def test_values_are_checked_as_params_are(member):
+    assert with_values(member, {"options.width": 6, "lr": 0.5}).options == {"width": 6}
+    with pytest.raises(ValueError, match="lr"):
+        with_values(member, {"lr": -1})
+    with pytest.raises(ValueError, match="low 3 must be less than high 2"):
+        Range(low=3, high=2)
+
+
+def test_trials_are_child_runs_of_their_search(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    from ferflow import tracking
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    for number, score in ((0, 0.5), (1, 0.7)):
+        run = tracking.MemberRun(f"m trial {number}", {"lr": 0.1}, [{"epoch": 1, "score": score}], {"score": score}, [])
+        tracking.record_trial("e", "search m", run)
+    runs = mlflow.search_runs(experiment_names=["e"])
+    parents = runs["tags.mlflow.parentRunId"].dropna().unique()
+    assert len(runs) == 3
+    assert len(parents) == 1
+    assert sorted(runs["metrics.score"].dropna()) == [0.5, 0.7]
+
+
+def test_without_a_space_the_command_shows_one(project_with_params):
+    from ferflow import searching
+
+    with pytest.raises(Exception, match="no block 'search'"):
+        searching.run("gray-cnn")
+    with pytest.raises(ParamsError, match="no member is called"):
+        params.load().member("x")
+
+
+@pytest.fixture
+def project_with_params(tmp_path, monkeypatch):
+    from conftest import ROOT
+
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)

@@ -58,12 +58,14 @@ def test_a_trial_that_was_under_way_is_tried_again(member, faces, tmp_path):
     assert found.trials[1].state == optuna.trial.TrialState.FAIL
 
 
-def test_a_hopeless_variant_is_given_up_early(member, faces, tmp_path):
+def test_a_hopeless_variant_is_given_up_early(member, faces, tmp_path, monkeypatch):
+    rates = lambda trial, key, found: 1e-9 if trial.number == 4 else 0.02  # noqa: E731
+    monkeypatch.setattr("ferflow.search._suggest", rates)
     tried = []
-    space = Search(trials=12, epochs=12, space={"lr": [0.02, 0.021, 0.022, 1e-9]})
+    space = Search(trials=6, epochs=12, space={"lr": [0.02, 1e-9]})
     search("m", member, space, TASKS, faces, faces, 1, tmp_path, tried.append)
     pruned = [trial for trial in tried if trial.state == "pruned"]
-    assert pruned
+    assert [trial.number for trial in pruned] == [4]
     assert all(len(trial.history) < 12 for trial in pruned)
     assert all(trial.score is None for trial in pruned)
 

@@ -158,7 +158,7 @@ def as_markdown(table: pd.DataFrame) -> str:
         "counts every view that is averaged (flip doubles it); accuracy/GMAC is the share of right answers divided by it. crowd:",
         "the member also learned the votes of FER+ for its training faces. Speed and time on two CPU cores, other work beside.",
         "",
-        shown.astype(object).fillna("").to_markdown(index=False),
+        shown.astype(object).where(shown.notna(), "").to_markdown(index=False),
         "",
         f"Not trained here yet: {', '.join(missing) or 'none'}.",
     ]

@@ -22,7 +22,7 @@ def split(labels: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     very pixels are trained on or validated with, ``nearly_leaked`` one with an alike image there (a leaked one, too).
     """
     frame = labels[["id", "source", "official_split", "subject"]].copy()
-    frame["source"] = frame["source"].fillna("")
+    frame["source"] = frame["source"].astype("string").fillna("")
     frame["subject"] = frame["source"] + "/" + frame["subject"].astype("string")
     frame["stratum"] = strata(labels)
     frame["duplicate_group"] = frame["id"].map(groups["same"])
@@ -45,9 +45,15 @@ def split(labels: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
 
 def strata(labels: pd.DataFrame) -> pd.Series:
     """The class whose shares a split keeps: the expression; of a face without one, gender and decade, as far as known."""
-    gender = labels["gender"].fillna("") if "gender" in labels else pd.Series("", index=labels.index)
-    decade = (labels["age"] // 10).astype("string").fillna("") if "age" in labels else pd.Series("", index=labels.index)
-    return labels["expression"].fillna(("none " + gender + " " + decade).astype(object))
+    gender = (
+        labels["gender"].astype("string").fillna("") if "gender" in labels else pd.Series("", index=labels.index, dtype="string")
+    )
+    decade = (
+        (labels["age"] // 10).astype("string").fillna("")
+        if "age" in labels
+        else pd.Series("", index=labels.index, dtype="string")
+    )
+    return labels["expression"].astype("string").fillna("none " + gender + " " + decade)
 
 
 def _groups(frame: pd.DataFrame) -> pd.Series:
@@ -99,7 +105,7 @@ def _join_through_duplicates(groups: pd.Series, duplicates: pd.Series) -> pd.Ser
 def leak_report(splits: pd.DataFrame, labels: pd.DataFrame) -> dict[str, int]:
     """What crosses from one split to another, in numbers: identical images, alike images, subjects, and leaked test rows."""
     frame = splits.merge(labels[["id", "source", "expression", "subject"]], on="id")
-    frame["subject"] = frame["source"].fillna("") + "/" + frame["subject"].astype("string")
+    frame["subject"] = frame["source"].astype("string").fillna("") + "/" + frame["subject"].astype("string")
     same, near, subjects = (frame.groupby(name) for name in ("duplicate_group", "alike_group", "subject"))
     return {
         "images": len(frame),

@@ -103,10 +103,10 @@ def _draw_gallery(labels: pd.DataFrame, card: Card, seed: int) -> None:
 
 def _write_markdown(table: pd.DataFrame, leak_free: pd.DataFrame, leaks: bool) -> None:
     lines = ["# Ablation", "", "Test split; accuracies and F1 in percent.", ""]
-    lines.append(table.astype(object).fillna("").to_markdown(index=False))
+    lines.append(table.astype(object).where(table.notna(), "").to_markdown(index=False))
     if leaks:
         lines += ["", "## Without test images that are also in training or validation", ""]
-        lines.append(leak_free.astype(object).fillna("").to_markdown(index=False))
+        lines.append(leak_free.astype(object).where(leak_free.notna(), "").to_markdown(index=False))
     ABLATION.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 

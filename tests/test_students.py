@@ -1,0 +1,106 @@
+"""A student learns from the ensemble, stands in the comparison, and can be released in place of the ensemble."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+
+from ferflow import params
+from ferflow.params import ParamsError
+from ferflow.released import load_ensemble
+from ferflow.stages import distil, ensemble, evaluate, export, split, train, validate
+
+
+@pytest.fixture(scope="module")
+def project(manifest, tmp_path_factory):
+    """A folder with two members that were trained for an epoch, their ensemble, and a student."""
+    folder = tmp_path_factory.mktemp("students")
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    small = {"backbone": "cnn", "recipe": "none", "epochs": 1, "batch_size": 16, "options": {"width": 4}}
+    raw["dataset"]["image_size"] = 32
+    raw["validate"]["checks"] = dict.fromkeys(raw["validate"]["checks"], "off") | {"unreadable": "quarantine"}
+    raw["members"] = {name: small | {"modality": name} for name in ("rgb", "gray")}
+    raw["students"] = {"small": small | {"modality": "gray", "soft_labels": 0.7, "tta": "flip"}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    (folder / "data").mkdir()
+    shutil.copy(manifest, folder / "data/manifest.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        validate.run()
+        split.run()
+        for name in ("rgb", "gray"):
+            train.run(name)
+        ensemble.run()
+        distil.run("small")
+        evaluate.run()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def in_project(project, monkeypatch):
+    monkeypatch.chdir(project)
+
+
+def test_a_student_is_compared_with_its_teacher():
+    table = pd.read_csv("reports/ablation.csv")
+    assert table["member"].tolist() == ["gray", "rgb", "ensemble", "small"]
+    assert {"val", "test"} == set(pd.read_parquet("models/students/small/predictions.parquet")["split"])
+    assert not list((params.Path("models") / "checkpoints").glob("*.pt")), "what is finished leaves no checkpoint"
+
+
+def test_a_teacher_says_the_same_of_a_face_and_its_mirror_image():
+    settings = params.load()
+    teacher = load_ensemble(
+        json.loads(params.Path("models/ensemble/ensemble.json").read_text()), settings.members, distil.MEMBERS
+    )
+    faces = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
+    found, mirrored = distil.ask(teacher, faces), distil.ask(teacher, np.ascontiguousarray(faces[:, :, ::-1]))
+    assert found["expression"] == pytest.approx(mirrored["expression"], abs=1e-5)
+    with torch.no_grad():
+        alone = teacher(torch.from_numpy(faces))[0].numpy()
+        other = teacher(torch.from_numpy(faces[:, :, ::-1].copy()))[0].numpy()
+    assert found["expression"] == pytest.approx((alone + other) / 2, abs=1e-5)
+
+
+def test_a_student_or_member_can_be_what_is_released():
+    raw = yaml.safe_load(params.Path("params.yaml").read_text())
+    for name, folder in (("small", "models/students/small"), ("rgb", "models/members/rgb")):
+        raw["export"]["model"] = name
+        params.Path("params.yaml").write_text(yaml.safe_dump(raw))
+        export.run()
+        card = json.loads(params.Path("models/release/card.json").read_text())
+        assert list(card["members"]) == [name]
+        released = pd.read_parquet("models/release/reference.parquet")
+        own = pd.read_parquet(f"{folder}/predictions.parquet")
+        assert released["confidence"].tolist() == own[own["split"] == "test"]["confidence"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda raw: raw["students"]["small"].update(soft_labels=0), "soft_labels must be above 0"),
+        (lambda raw: raw["students"].update(rgb=raw["students"]["small"]), "names of their own, not rgb"),
+        (lambda raw: raw["export"].update(model="large"), "export.model 'large' is none of ensemble, gray, rgb, small"),
+    ],
+)
+def test_what_cannot_be_a_student_is_refused(change, words):
+    raw = yaml.safe_load(params.Path("params.yaml").read_text())
+    change(raw)
+    with pytest.raises(ParamsError, match=words):
+        params.parse(raw)
+
+
+def test_students_that_params_no_longer_name_are_forgotten():
+    raw = yaml.safe_load(params.Path("params.yaml").read_text())
+    raw["export"]["model"] = "ensemble"
+    raw["students"] = {}
+    params.Path("params.yaml").write_text(yaml.safe_dump(raw))
+    ensemble.run()
+    assert list(params.Path("models/students").iterdir()) == []
+    with pytest.raises(distil.StageError, match="no student is called 'small'"):
+        distil.run("small")

@@ -29,6 +29,14 @@ class Server(BaseHTTPRequestHandler):
         if start >= len(DATA):
             self.send_error(416)
             return
+        if "chunked" in self.path and not start:
+            self.protocol_version = "HTTP/1.1"
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"7d000\r\n" + DATA[:512_000])  # and no end of the chunk
+            self.close_connection = True
+            return
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(DATA) - start))
         self.end_headers()
@@ -69,6 +77,27 @@ def test_an_interrupted_download_goes_on_where_it_stopped(server, tmp_path):
         downloads.download("x", about(remote), tmp_path)
     assert downloads.download("x", about(remote), tmp_path)[0].read_bytes() == DATA
     assert [rng for _, rng in seen] == [None, "bytes=512000-"]
+
+
+def test_an_answer_in_chunks_that_breaks_off_is_no_traceback(server, tmp_path):
+    url, _ = server
+    with pytest.raises(downloads.DownloadError, match=r"chunked\.csv broke off .*the same command goes on"):
+        downloads.download("x", about(Remote(f"{url}/chunked.csv")), tmp_path)
+    assert downloads.download("x", about(Remote(f"{url}/chunked.csv")), tmp_path)[0].read_bytes() == DATA
+
+
+def test_a_copy_from_kaggle_that_was_interrupted_is_made_anew(tmp_path, monkeypatch):
+    import kagglehub
+
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for name in "abc":
+        (cache / name).write_text(name)
+    monkeypatch.setattr(kagglehub, "dataset_download", lambda _handle: str(cache))
+    (tmp_path / "raw/x.part").mkdir(parents=True)
+    (tmp_path / "raw/x.part/a").write_text("ha")
+    (found,) = downloads.download("x", about(kaggle="who/what"), tmp_path / "raw")
+    assert sorted(path.read_text() for path in found.iterdir()) == ["a", "b", "c"]
 
 
 def test_a_finished_part_is_not_fetched_again(server, tmp_path):

@@ -7,14 +7,16 @@ import pytest
 from conftest import ROOT, png
 from typer.testing import CliRunner
 
+from ferflow import presets
 from ferflow.cli import app
+from ferflow.registry import names
 
 run = CliRunner().invoke
 
 
 def test_help_names_every_command_and_each_has_an_example():
     commands = [command.name or command.callback.__name__ for command in app.registered_commands]
-    assert {"preset", "results", "predict", "list"} == set(commands)
+    assert {"preset", "ablation", "search", "results", "predict", "list"} == set(commands)
     assert all(name in run(app, ["--help"]).output for name in commands)
     for name in commands:
         assert f"Example: ferflow {name}" in run(app, [name, "--help"]).output
@@ -59,7 +61,7 @@ def test_a_mistake_ends_with_one_line_that_says_what_to_do(arguments, words, in_
 def test_preset_switches_params_and_without_a_name_lists(tmp_path, monkeypatch):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert run(app, ["preset"]).stdout.split() == ["fer2013"]
+    assert run(app, ["preset"]).stdout.split() == presets.names()
     assert "dvc repro" in run(app, ["preset", "fer2013"]).stdout
     assert "source: fer2013" in (tmp_path / "params.yaml").read_text()
 
@@ -72,5 +74,5 @@ def test_results_before_any_run_says_what_to_run(tmp_path, monkeypatch):
 
 
 def test_list_shows_what_is_registered():
-    assert run(app, ["list", "transforms"]).stdout.strip() == "transforms: crp, none"
-    assert "heads: affect, classification" in run(app, ["list"]).stdout
+    assert run(app, ["list", "transforms"]).stdout.strip() == "transforms: " + ", ".join(names("transforms"))
+    assert "heads: affect, affect_ccc, classification, ordinal" in run(app, ["list"]).stdout

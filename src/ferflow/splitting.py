@@ -66,7 +66,8 @@ def _assign(frame: pd.DataFrame, wanted: dict[str, float], has: dict[str, set[st
     """Deal whole groups into splits, source by source, so that each class comes close to its share in each of them.
 
     Groups come in an order drawn by lot, the large ones (more than one face) first, and go where the faces of their
-    classes are most missed; nothing goes to a split in ``has`` of their source.
+    classes are most missed, as a share of what a split wants (halves are rounded as Sainte-Laguë does; a tie goes where
+    faces of all classes are most missed). Nothing goes to a split in ``has`` of their source.
     """
     side: dict[int, str] = {}
     draw = np.random.default_rng(seed)
@@ -80,11 +81,12 @@ def _assign(frame: pd.DataFrame, wanted: dict[str, float], has: dict[str, set[st
         table = counts.to_numpy()
         missed = np.outer(list(shares.values()), table.sum(axis=0)).astype(float)  # split x class: faces still wanted
         weight = 1 / np.maximum(table.sum(axis=0), 1)  # a rare class counts as much as a frequent one
+        wants = np.maximum(list(shares.values()), 1e-9)
         closed = np.array([-np.inf if share <= 0 else 0.0 for share in shares.values()])
         keys = counts.index.to_numpy()
         for row in order:
             faces_of = table[row]
-            need = (missed * (faces_of > 0) * weight) @ faces_of / np.maximum(list(shares.values()), 1e-9)
+            need = ((missed - faces_of / 2) * weight) @ faces_of / wants + 1e-9 * missed.sum(axis=1) / wants
             best = int(np.argmax(need + closed))
             side[keys[row]] = names[best]
             missed[best] -= faces_of

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from ferflow import metrics
+from ferflow.card import Card
+from ferflow.model import EnsembleNetwork, build
 from ferflow.registry import KINDS, get, names
 from ferflow.tables import task_target
 from ferflow.vocabulary import AGE_GROUPS, TASKS
@@ -72,15 +74,15 @@ def test_patches_and_kernels_of_mobilevit_and_patches_of_a_vit_can_be_chosen():
 
 
 def test_a_checkpoint_gives_its_weights_also_to_one_channel(shared):
-    build, options = get("backbones", "timm"), {"pad_type": "same", "bn_eps": 1e-3}
+    make, options = get("backbones", "timm"), {"pad_type": "same", "bn_eps": 1e-3}
     path = str(shared / "models/mobilenetv2_035_keras_imagenet.pth")
     stored = torch.load(path, weights_only=True)["conv_stem.weight"]
-    colour = build("mobilenetv2_035", in_channels=3, image_size=96, pretrained=path, **options)
-    gray = build("mobilenetv2_035", in_channels=1, image_size=96, pretrained=path, **options)
+    colour = make("mobilenetv2_035", in_channels=3, image_size=96, pretrained=path, **options)
+    gray = make("mobilenetv2_035", in_channels=1, image_size=96, pretrained=path, **options)
     assert torch.equal(colour.conv_stem.weight, stored)
     assert torch.allclose(gray.conv_stem.weight, stored.sum(dim=1, keepdim=True), atol=1e-6), "what it knows is kept"
     with pytest.raises(ValueError, match="holds no weights of timm's resnet18"):
-        build("resnet18", in_channels=3, image_size=96, pretrained=path)
+        make("resnet18", in_channels=3, image_size=96, pretrained=path)
 
 
 def test_without_network_or_file_pretrained_says_how_to_go_on(monkeypatch, tmp_path):
@@ -242,3 +244,23 @@ def test_yunet_without_its_file_says_where_to_put_it(tmp_path):
 def test_opencv_is_the_one_with_windows():
     assert hasattr(cv2, "imshow")
     assert Path(cv2.__file__).parent.joinpath("data/haarcascade_frontalface_alt2.xml").exists()
+
+
+def test_every_backbone_can_be_exported_with_its_views(settings, tmp_path):
+    torch.manual_seed(0)
+    tasks = {"expression": ("happy", "sad", "fear"), "age": AGE_GROUPS}
+    members = []
+    for name in names("backbones"):
+        update = {"backbone": name, "variant": VARIANTS.get(name, [""])[0], "options": {}, "heads": {"age": "ordinal"}}
+        update |= {"tta": {"baseline": "ten_crop", "cnn": "flip"}.get(name, "none"), "image_size": 32 if name == "cnn" else 0}
+        members.append(build(settings.member("gray-cnn").model_copy(update=update), tasks, 48))
+    share = [1 / len(members)] * len(members)
+    network = EnsembleNetwork(members, {"expression": share, "age": share}).eval()
+    card = Card(name="t", members={"a": "all"}, input_size=48, modality="rgb", tasks=tasks, dataset="d", parameters=1)
+    exporter = get("exporters", "onnx")
+    faces = np.random.default_rng(0).integers(0, 255, (3, 48, 48, 3), dtype=np.uint8)
+    found = exporter.read(exporter.write(network, card, tmp_path))(faces)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(faces))
+    for one, other in zip(expected, found, strict=True):
+        assert np.abs(one.numpy() - other).max() < 1e-5

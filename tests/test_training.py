@@ -1,4 +1,5 @@
 import pickle
+import socket
 import subprocess
 import sys
 import time
@@ -254,6 +255,33 @@ def test_two_processes_learn_what_one_learns(loaded, member):
     best = [max(row["val_accuracy"] for row in run.history) for run in (alone, both)]
     assert min(best) > 0.4, "chance is 0.125"
     assert abs(best[0] - best[1]) < 0.2, "96 faces: 0.2 is about two standard errors of a difference"
+
+
+def test_two_machines_share_a_training_and_the_first_has_the_result(loaded, member, tmp_path):
+    tasks, faces = loaded
+    across = member.model_copy(update={"nodes": 2, "epochs": 2, "options": {"width": 8}})
+    with pytest.raises(ValueError, match="torchrun --nnodes 2"):
+        train(across, tasks, faces["gray"]["train"], faces["gray"]["val"], 1)
+    (tmp_path / "job").write_bytes(pickle.dumps((across, tasks, faces["gray"]["train"], faces["gray"]["val"])))
+    (tmp_path / "train.py").write_text(KILLED)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    machines = []
+    for rank in range(2):  # each with a folder of its own, as machines have
+        (tmp_path / str(rank)).mkdir()
+        launcher = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", f"--node-rank={rank}"]
+        address = ["--master-addr=127.0.0.1", f"--master-port={port}"]
+        script = ["../train.py", "../job", "checkpoint", "result"]
+        machines.append(subprocess.Popen([sys.executable, *launcher, *address, *script], cwd=tmp_path / str(rank)))
+    try:
+        assert [machine.wait(180) for machine in machines] == [0, 0]
+    finally:
+        for machine in machines:
+            machine.kill()
+    history, _ = pickle.loads((tmp_path / "0" / "result").read_bytes())
+    assert len(history) == 2
+    assert not list((tmp_path / "1").iterdir()), "the second machine keeps nothing"
 
 
 @pytest.mark.parametrize("name", ["onecycle", "cosine", "step", "plateau", "constant"])

@@ -152,7 +152,8 @@ class Training(_Block):
     progressive: float = Field(1.0, gt=0.3, le=1, description="share of image_size at the start; it grows until 70 %")
     tta: Literal["none", "flip", "ten_crop"] = "none"  # views whose outputs are averaged, in every prediction and export
     precision: Literal["fp32", "bf16", "fp16"]
-    devices: int = Field(1, ge=1, description="GPUs or, without one, processes of this machine")
+    devices: int = Field(1, ge=1, description="GPUs or, without one, processes of a machine")
+    nodes: int = Field(1, ge=1, description="machines; more than one: start the stage with torchrun on each")
     dropout: float = Field(ge=0, lt=1)
     pretrained: bool | str = Field(description="true: the library's weights; a path: a checkpoint of the same network")
     task_weights: dict[str, float] = Field(description="a task without a weight above 0 is not learned; or a weighting's name")
@@ -174,8 +175,10 @@ class Training(_Block):
             raise ValueError(f"unknown tasks {sorted(unknown)}; known: {', '.join(TASKS)}")
         if unknown := set(self.heads.values()) - set(names("heads")):
             raise ValueError(f"unknown heads {sorted(unknown)}; known: {', '.join(names('heads'))}")
-        if self.batch_size % 2 or self.batch_size % self.devices:
-            raise ValueError(f"batch_size {self.batch_size} must be even, and a multiple of devices ({self.devices})")
+        if self.batch_size % 2 or self.batch_size % (self.devices * self.nodes):
+            raise ValueError(
+                f"batch_size {self.batch_size} must be even, and a multiple of {self.devices * self.nodes} processes"
+            )
         return self
 
     def head(self, task: str) -> str:

@@ -26,6 +26,7 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
+from torch.distributed import is_torchelastic_launched
 from tqdm import tqdm
 
 from ferflow import model as model_module
@@ -81,12 +82,20 @@ def train(
 
     The same seed gives the same weights on the same machine's CPU. After every epoch all that is needed to go on is
     written to ``checkpoint``; a training that finds one of the same member, data, seed and code there goes on from it,
-    and ends as an unbroken one would. Raises ``DivergedError`` and ``TooLargeError``.
+    and ends as an unbroken one would. On several machines (``member.nodes``) only the first process returns, the others
+    end their interpreter. Raises ``DivergedError``, ``TooLargeError``, and ``ValueError`` where torchrun is needed.
     """
-    gpu = torch.cuda.is_available()
-    strategy = "auto" if member.devices == 1 else "ddp" if gpu else "ddp_spawn"
+    if member.nodes > 1 and not is_torchelastic_launched():
+        raise ValueError(
+            f"nodes: {member.nodes} needs this on every machine: torchrun --nnodes {member.nodes} --nproc-per-node "
+            f"{member.devices} --rdzv-backend c10d --rdzv-endpoint FIRST_MACHINE:29500 -m ferflow.stages.train NAME"
+        )
     fabric = Fabric(
-        accelerator="cuda" if gpu else "cpu", strategy=strategy, devices=member.devices, precision=_PRECISIONS[member.precision]
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",
+        strategy="ddp" if member.nodes > 1 else "ddp_spawn" if member.devices > 1 else "auto",
+        devices=member.devices,
+        num_nodes=member.nodes,
+        precision=_PRECISIONS[member.precision],
     )
     with TemporaryDirectory() as folder:  # a file: what processes send through a queue dies with them
         result = Path(folder) / "trained.pt"
@@ -94,6 +103,8 @@ def train(
             _train, result, member=member, tasks=tasks, data=data, val=val, seed=seed, checkpoint=checkpoint, report=report
         )  # Fabric would look into arguments, and stumble over frozen ones
         fabric.launch(work)
+        if not fabric.is_global_zero:
+            raise SystemExit(0)
         best, history, best_epoch = torch.load(result, weights_only=False)
     network = build(member, tasks, data.pixels.shape[1], weights=False)
     network.load_state_dict(best)
@@ -113,7 +124,7 @@ def _train(
 ) -> None:
     """What one process of the training does. ``result`` gets the best epoch's weights, the history, and its number."""
     if fabric.world_size > 1 and fabric.device.type == "cpu":
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // fabric.world_size))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // member.devices))
     seed_everything(seed)
     network = build(member, tasks, data.pixels.shape[1]).to(memory_format=torch.channels_last)
     targets = {
@@ -135,7 +146,7 @@ def _train(
     history: list[dict[str, float]] = []
     best: tuple[float, int, dict[str, Tensor]] = (-np.inf, 0, {})
     run = fingerprint(member, tasks, data, val, seed) if checkpoint else ""
-    if checkpoint and (state := _read(checkpoint, run)):
+    if state := fabric.broadcast(_read(checkpoint, run) if checkpoint and fabric.is_global_zero else None):
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])

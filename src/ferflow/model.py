@@ -99,14 +99,14 @@ class FaceNetwork(nn.Module):
             raise ValueError(f"no task of {', '.join(raw)} has a weight above 0: there is nothing to learn")
         weighted = [weights[task] * loss for task, loss in losses.items()]
         if self.log_variances and learned:
-            present = [has_label(self.heads[task].kind, targets[task]) for task in losses]
+            present = [has_label(TASKS[task].kind, targets[task]) for task in losses]
             logs = [self.log_variances[task] * float(there) for task, there in zip(losses, present, strict=True)]
             weighted = [loss * torch.exp(-log) + log / 2 for loss, log in zip(weighted, logs, strict=True)]
         return torch.stack(weighted).sum()
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that weight decay passes over, beside biases and normalisation: the backbone says which (timm's custom)."""
-        names = getattr(self.backbone, "no_weight_decay", set)()
+        names: set[str] = getattr(self.backbone, "no_weight_decay", set)()
         return {f"backbone.{name}" for name in names} | {f"log_variances.{task}" for task in self.log_variances}
 
 

@@ -26,7 +26,7 @@ from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.distributed import is_torchelastic_launched
-from torch.multiprocessing import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessRaisedException
 from tqdm import tqdm
 
 from ferflow.faces import Faces
@@ -192,8 +192,9 @@ def _train_here(
             average.module.load_state_dict(state["average"])
         history, best = state["history"], state["best"]
         print(f"going on after epoch {len(history)} of {member.epochs}, from {checkpoint}", flush=True)
-        for row in history if report and fabric.is_global_zero else ():
-            report(int(row["epoch"]), score_of(row, member))
+        if report and fabric.is_global_zero:
+            for row in history:
+                report(int(row["epoch"]), score_of(row, member))
     steps = steps_an_epoch(len(data.ids), member.batch_size)
     epoch_faces = min(len(data.ids), steps * member.batch_size)
     progress = tqdm(

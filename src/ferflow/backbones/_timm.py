@@ -20,7 +20,7 @@ def create(variant: str, in_channels: int, pretrained: bool | str, options: dict
     if not timm.is_model(variant):
         close = ", ".join(get_close_matches(variant, timm.list_models(), n=6)) or "see timm.list_models()"
         raise ValueError(f"timm has no network {variant!r}; close to it: {close}")
-    overlay = {name: options[name] for name in ("mean", "std") if name in options}
+    overlay: dict[str, Any] = {name: options[name] for name in ("mean", "std") if name in options}
     options = {name: value for name, value in options.items() if name not in overlay}
     if isinstance(pretrained, str):
         if not Path(pretrained).is_file():

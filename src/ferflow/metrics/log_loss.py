@@ -1,0 +1,25 @@
+"""Metric ``log_loss``: minus the mean logarithm of the probability of the right class, in nats."""
+
+import numpy as np
+from sklearn.metrics import log_loss
+
+from ferflow.metrics import Means, scores
+from ferflow.registry import register
+
+_LEAST = 1e-7  # a probability of 0 for what happened would be an infinite loss
+
+
+def _shares(predicted: np.ndarray) -> np.ndarray:
+    clipped = np.clip(predicted.astype(np.float64), _LEAST, 1)
+    return np.asarray(clipped / clipped.sum(axis=1, keepdims=True))
+
+
+def _rows(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    return np.asarray(-np.log(_shares(predicted)[np.arange(len(truth)), truth]))[:, None]
+
+
+@register
+@scores("classification", best=0.0, means=Means(_rows, lambda means: means[..., 0]))
+def score(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Minus the mean logarithm of the probability of the right class, of at least 1e-7."""
+    return float(log_loss(truth, _shares(predicted), labels=range(predicted.shape[1])))

@@ -72,7 +72,7 @@ def figures(name: str, folder: Path, labels: pd.DataFrame) -> dict[str, Any]:
     )
     predictions = pd.read_parquet(folder / "predictions.parquet")
     tasks = {"expression": card.tasks["expression"]}
-    leaked = predictions["id"].map(labels["leaked"]).to_numpy(bool)
+    leaked = predictions["id"].map(labels["nearly_leaked"]).to_numpy(bool)
     sides = {"val": predictions["split"] == "val", "test": predictions["split"] == "test"}
     sides["leak_free"] = sides["test"] & ~leaked
     row: dict[str, Any] = {"parameters": card.parameters}

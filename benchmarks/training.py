@@ -17,7 +17,7 @@ from ferflow import params
 from ferflow.faces import Faces
 from ferflow.model import build
 from ferflow.params import Member
-from ferflow.training import best_device, train
+from ferflow.training import train
 
 TASKS = {"expression": ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger")}
 NETWORKS: dict[str, dict[str, object]] = {
@@ -25,6 +25,9 @@ NETWORKS: dict[str, dict[str, object]] = {
     "cnn": {"backbone": "cnn", "options": {"width": 32}},
     "timm resnet18": {"backbone": "timm", "variant": "resnet18"},
 }
+
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def member(changes: dict[str, object]) -> Member:
@@ -42,7 +45,7 @@ def faces(count: int) -> Faces:
 
 def bare(one: Member, data: Faces, channels_last: bool = True) -> float:
     """Faces a second of the least that training can be: tensors in memory, forward, loss, backward, step."""
-    device = best_device()
+    device = DEVICE
     layout = torch.channels_last if channels_last else torch.contiguous_format
     network = build(one, TASKS, 48).to(device, memory_format=layout).train()
     optimizer = create_optimizer_v2(network, one.optimizer, one.lr, one.weight_decay)
@@ -98,7 +101,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    print(f"{torch.get_num_threads()} threads, {best_device().type}")
+    print(f"{torch.get_num_threads()} threads, {DEVICE.type}")
     (bench_epoch if arguments.what == "epoch" else bench_layout)(arguments.faces, arguments.rounds)
 
 

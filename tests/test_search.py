@@ -70,6 +70,46 @@ def test_a_hopeless_variant_is_given_up_early(member, faces, tmp_path, monkeypat
     assert all(trial.score is None for trial in pruned)
 
 
+def test_a_later_call_draws_other_values(member, faces, tmp_path):
+    tried = []
+    for trials in (2, 4):
+        space = Search(trials=trials, epochs=1, space={"lr": SPACE["lr"]})
+        search("m", member, space, TASKS, faces, faces, 1, tmp_path, tried.append)
+    assert len({trial.values["lr"] for trial in tried}) == 4
+
+
+def test_a_variant_that_cannot_be_is_tried_once_and_the_search_goes_on(member, faces, tmp_path):
+    tried = []
+    space = Search(trials=3, epochs=1, space={"batch_size": [7, 8]})
+    study = search("m", member, space, TASKS, faces, faces, 2, tmp_path, tried.append)
+    refused = [trial for trial in tried if trial.values["batch_size"] == 7]
+    assert refused, "the seed draws both"
+    assert all("must be even" in trial.state and trial.score is None for trial in refused)
+    assert not study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
+
+
+def test_the_score_of_a_resumed_trial_counts_the_epochs_before(member, faces, tmp_path, monkeypatch):
+    space, tried = Search(trials=1, space={"lr": [0.01]}), []
+    monkeypatch.setattr("optuna.study.Study.tell", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):  # killed between the last epoch and the note of it
+        search("m", member, space, TASKS, faces, faces, 1, tmp_path, tried.append)
+    monkeypatch.undo()
+    search("m", member, space, TASKS, faces, faces, 1, tmp_path, tried.append)
+    assert len(tried) == 1
+    assert tried[0].score == max(row["val_accuracy"] for row in tried[0].history) > 0
+
+
+def test_another_member_or_space_is_another_study_and_unknown_keys_are_refused_at_once(member, faces, tmp_path):
+    tried = []
+    space = Search(trials=1, epochs=1, space={"lr": [0.01, 0.02]})
+    for variant in (member, member, member.model_copy(update={"dropout": 0.3})):
+        search("m", variant, space, TASKS, faces, faces, 1, tmp_path, tried.append)
+    assert len(tried) == 2
+    for key, words in (("learnrate", "no key 'learnrate'"), ("modality", "changes what is loaded"), ("lr.x", "no key 'lr.x'")):
+        with pytest.raises(ValueError, match=words):
+            search("m", member, Search(space={key: [1]}), TASKS, faces, faces, 1, tmp_path, tried.append)
+
+
 def test_values_are_checked_as_params_are(member):
     assert with_values(member, {"options.width": 6, "lr": 0.5}).options == {"width": 6}
     with pytest.raises(ValueError, match="lr"):

@@ -4,12 +4,13 @@ It knows no training. ``params.yaml`` stays the only place that is read: the ent
 ``members``, below a line that says so, and what stands above that line is kept.
 """
 
+from copy import deepcopy
 from itertools import product
 from typing import Any
 
 import yaml
 
-from ferflow.params import Ablation, ParamsError
+from ferflow.params import WEIGHTINGS, Ablation, ParamsError
 
 MARK = "  # made by 'ferflow ablation' from the block ablation; what stands below is replaced by the next call"
 
@@ -29,7 +30,7 @@ def combinations(ablation: Ablation) -> dict[str, dict[str, Any]]:
         entry: dict[str, Any] = {}
         for keys in (ablation.base, *(keys for _, keys in combination)):
             for key, value in keys.items():
-                _put(entry, key.split("."), value)
+                _put(entry, key.split("."), deepcopy(value))  # else one combination would write into the next
         found[name] = entry
     return found
 
@@ -42,16 +43,24 @@ def _choices(axis: str, values: list[Any] | dict[str, dict[str, Any]]) -> list[t
 
 
 def _word(key: str, value: Any) -> str:
-    """How a value is called in a name: words as they are, numbers after their key, true and false as yes and no."""
+    """How a value is called in a name: words as they are, numbers after their key, true and false as yes and no.
+
+    Without dots: to DVC they mean a key inside a key.
+    """
     if isinstance(value, bool):
         return key if value else f"no_{key}"
-    text = "".join(c if c.isalnum() or c in "._" else "_" for c in str(value))
+    text = "".join(c if c.isascii() and c.isalnum() else "_" for c in str(value))
     return text if isinstance(value, str) else f"{key}{text}"
 
 
 def _put(entry: dict[str, Any], path: list[str], value: Any) -> None:
     for key in path[:-1]:
-        entry = entry.setdefault(key, {})
+        inner = entry.setdefault(key, {})
+        if isinstance(inner, str):  # a weighting's name
+            if inner not in WEIGHTINGS:
+                raise ParamsError(f"ablation: {'.'.join(path)} reaches into {key}, which is {inner!r}")
+            inner = entry[key] = dict(WEIGHTINGS[inner])
+        entry = inner
     if isinstance(value, dict) and isinstance(entry.get(path[-1]), dict):
         entry[path[-1]] = {**entry[path[-1]], **value}
     else:
@@ -59,8 +68,13 @@ def _put(entry: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def with_members(block: str, members: dict[str, dict[str, Any]]) -> str:
-    """The text of the block ``members`` with these entries below the mark, in place of those that were there."""
+    """The text of the block ``members`` with these entries below the mark, in place of those that were there.
+
+    ``ParamsError`` where a member above the mark has the name of one of them.
+    """
     kept = block.split(MARK)[0].rstrip()
+    if taken := sorted(set((yaml.safe_load(kept) or {}).get("members") or {}) & set(members)):
+        raise ParamsError(f"ablation: params.yaml has members of its own called {', '.join(taken)}; rename them")
     lines = [
         f"  {name}: {yaml.safe_dump(entry, default_flow_style=True, sort_keys=False, width=10_000).strip()}"
         for name, entry in members.items()

@@ -10,7 +10,7 @@ import pandas as pd
 from ferflow.datasets import DataError
 from ferflow.images import decode, resize, to_gray
 from ferflow.tables import iter_images, labelled_tasks, read_votes, task_labels, task_target
-from ferflow.vocabulary import EXPRESSIONS, Modality
+from ferflow.vocabulary import EXPRESSIONS, TASKS, Modality
 
 Tasks = dict[str, tuple[str, ...]]
 
@@ -64,7 +64,7 @@ def load_faces(
     if empty := [name for name in names if not ids[name]]:
         raise DataError(f"the split {empty[0]} has no faces; see reports/data/split.md")
     votes = read_votes(manifest)
-    shares = {task: vote_shares(votes, classes) for task, classes in tasks.items() if task in ("expression", "crowd")}
+    shares = {task: vote_shares(votes, classes) for task, classes in tasks.items() if TASKS[task].classes == EXPRESSIONS}
     return {
         name: Faces(
             ids[name],

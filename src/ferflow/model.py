@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ferflow.params import Member
 from ferflow.registry import check_options, get
+from ferflow.vocabulary import TASKS
 
 # Grey levels of natural faces lie around here; a fixed value needs no pass over the training set.
 _MEAN, _STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -88,16 +89,25 @@ class FaceNetwork(nn.Module):
         outputs = [{task: head.outputs(raw[task]) for task, head in self.heads.items()} for raw in seen]  # type: ignore[operator]
         return outputs[0] if len(outputs) == 1 else {task: torch.stack([o[task] for o in outputs]).mean(0) for task in outputs[0]}
 
-    def loss(self, raw: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-        """The weighted sum of the tasks' losses; a task without a weight counts nothing."""
+    def loss(self, raw: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[str, float], learned: bool = True) -> Tensor:
+        """The weighted sum of the tasks' losses; a task without a weight, or without a label here, counts nothing.
+
+        ``learned``: with the learned weights of the tasks, where there are some; without them losses stay comparable.
+        """
         losses = {task: self.heads[task].loss(raw[task], targets[task]) for task in raw if weights.get(task)}  # type: ignore[operator]
         if not losses:
             raise ValueError(f"no task of {', '.join(raw)} has a weight above 0: there is nothing to learn")
         weighted = [weights[task] * loss for task, loss in losses.items()]
-        if self.log_variances:
-            logs = [self.log_variances[task] for task in losses]
+        if self.log_variances and learned:
+            present = [has_label(TASKS[task].kind, targets[task]) for task in losses]
+            logs = [self.log_variances[task] * float(there) for task, there in zip(losses, present, strict=True)]
             weighted = [loss * torch.exp(-log) + log / 2 for loss, log in zip(weighted, logs, strict=True)]
         return torch.stack(weighted).sum()
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that weight decay passes over, beside biases and normalisation: the backbone says which (timm's custom)."""
+        names: set[str] = getattr(self.backbone, "no_weight_decay", set)()
+        return {f"backbone.{name}" for name in names} | {f"log_variances.{task}" for task in self.log_variances}
 
 
 def build(member: Member, tasks: dict[str, tuple[str, ...]], input_size: int, weights: bool = True) -> FaceNetwork:
@@ -113,6 +123,9 @@ def build(member: Member, tasks: dict[str, tuple[str, ...]], input_size: int, we
         pretrained=member.pretrained if weights else False,
         **member.options,
     )
+    for task in tasks:
+        if (kind := get("heads", member.head(task)).kind) != TASKS[task].kind:  # type: ignore[attr-defined]
+            raise ValueError(f"heads.{task}: {member.head(task)} is a head for {kind}, and {task} is a {TASKS[task].kind}")
     heads = {
         task: get("heads", member.head(task))(classes, backbone.num_features, member.dropout, member.label_smoothing)
         for task, classes in tasks.items()
@@ -120,6 +133,12 @@ def build(member: Member, tasks: dict[str, tuple[str, ...]], input_size: int, we
     looks = getattr(backbone, "pretrained_cfg", None) if member.pretrained else None  # pretrained weights know their pixels
     preprocessing = Preprocessing(gray, image_size, looks["mean"], looks["std"]) if looks else Preprocessing(gray, image_size)
     return FaceNetwork(preprocessing, backbone, nn.ModuleDict(heads), member.tta, member.task_weighting == "learned")
+
+
+def has_label(kind: str, target: Tensor) -> bool:
+    """Whether any face has one: values (NaN: none) of affect, else class numbers (-1: none) or shares (zeros: none)."""
+    known = ~torch.isnan(target) if kind == "affect" else target >= 0 if target.ndim == 1 else target > 0
+    return bool(known.any())
 
 
 class EnsembleNetwork(nn.Module):

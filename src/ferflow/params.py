@@ -4,6 +4,7 @@ It owns the meaning of every key. Nothing else reads ``params.yaml``, and no val
 home: what a member leaves out it takes from the block ``training``.
 """
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,7 +135,7 @@ class Training(_Block):
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2)
     accumulate: int = Field(1, ge=1, description="batches whose gradients are summed before a step")
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"  # sgd: Nesterov's, momentum 0.9
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"  # sgd: Nesterov's; momentum 0.9, with onecycle between 0.85 and 0.95
     lr: float = Field(gt=0, description="the largest of the schedule")
     schedule: Literal["onecycle", "cosine", "step", "plateau", "constant"] = "onecycle"
     warmup: float = Field(0.25, ge=0, lt=1, description="share of the training in which the rate rises")
@@ -175,10 +176,8 @@ class Training(_Block):
             raise ValueError(f"unknown tasks {sorted(unknown)}; known: {', '.join(TASKS)}")
         if unknown := set(self.heads.values()) - set(names("heads")):
             raise ValueError(f"unknown heads {sorted(unknown)}; known: {', '.join(names('heads'))}")
-        if self.batch_size % 2 or self.batch_size % (self.devices * self.nodes):
-            raise ValueError(
-                f"batch_size {self.batch_size} must be even, and a multiple of {self.devices * self.nodes} processes"
-            )
+        if self.batch_size % (2 * self.devices * self.nodes):  # MixUp makes pairs, in every process
+            raise ValueError(f"batch_size {self.batch_size} must be even in each of {self.devices * self.nodes} processes")
         return self
 
     def head(self, task: str) -> str:
@@ -299,6 +298,10 @@ class Params(_Block):
 
     @model_validator(mode="after")
     def _names_are_clear(self) -> "Params":
+        if odd := [name for name in self.networks if not re.fullmatch(r"[A-Za-z0-9_-]+", name)]:
+            raise ValueError(
+                f"names of members and students have letters, digits, - and _ only (DVC reads others otherwise): {odd[0]}"
+            )
         if twice := sorted((set(self.members) & set(self.students)) | ({"ensemble"} & set(self.networks))):
             raise ValueError(f"members and students need names of their own, not {', '.join(twice)}")
         if deaf := [name for name, student in self.students.items() if not student.soft_labels]:

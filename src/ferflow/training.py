@@ -4,7 +4,7 @@ It knows no tracking server and no orchestrator, and of files only the checkpoin
 """
 
 import hashlib
-import inspect
+import math
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -23,13 +23,12 @@ import torch
 from lightning_fabric import Fabric
 from timm.data.mixup import Mixup
 from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.distributed import is_torchelastic_launched
+from torch.multiprocessing.spawn import ProcessRaisedException
 from tqdm import tqdm
 
-from ferflow import model as model_module
 from ferflow.faces import Faces
 from ferflow.metrics import of_kind
 from ferflow.model import FaceNetwork, build
@@ -39,9 +38,10 @@ from ferflow.transforms import Recipe
 from ferflow.vocabulary import TASKS
 
 Item = TypeVar("Item")
-Report = Callable[[int, float], None]  # called after every epoch with its number and score; may raise to stop
+Report = Callable[[int, float], None]  # called with the number and score of every epoch, past ones too; may raise to stop
 
 _PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_LEAST_RATE = 1e-3  # of the largest rate, where schedules end
 _GROWN = 0.7  # of the epochs, after which the pictures have their full size
 
 
@@ -90,6 +90,8 @@ def train(
             f"nodes: {member.nodes} needs this on every machine: torchrun --nnodes {member.nodes} --nproc-per-node "
             f"{member.devices} --rdzv-backend c10d --rdzv-endpoint FIRST_MACHINE:29500 -m ferflow.stages.train NAME"
         )
+    if member.precision == "fp16" and not torch.cuda.is_available():
+        raise ValueError("precision: fp16 needs a GPU; bf16 and fp32 work without")
     fabric = Fabric(
         accelerator="cuda" if torch.cuda.is_available() else "cpu",
         strategy="ddp" if member.nodes > 1 else "ddp_spawn" if member.devices > 1 else "auto",
@@ -102,7 +104,10 @@ def train(
         work = partial(
             _train, result, member=member, tasks=tasks, data=data, val=val, seed=seed, checkpoint=checkpoint, report=report
         )  # Fabric would look into arguments, and stumble over frozen ones
-        fabric.launch(work)
+        try:
+            fabric.launch(work)
+        except ProcessRaisedException as error:  # of a process that was started here: its own error lies beside the result
+            raise _error_of(result) or error from error
         if not fabric.is_global_zero:
             raise SystemExit(0)
         best, history, best_epoch = torch.load(result, weights_only=False)
@@ -123,12 +128,44 @@ def _train(
     report: Report | None,
 ) -> None:
     """What one process of the training does. ``result`` gets the best epoch's weights, the history, and its number."""
+    with _told_beside(result):
+        _train_here(result, fabric, member, tasks, data, val, seed, checkpoint, report)
+
+
+@contextmanager
+def _told_beside(result: Path) -> Iterator[None]:
+    """An error of ours survives the end of its process in a file; other ones as the text that torch makes of them."""
+    try:
+        yield
+    except (DivergedError, TooLargeError) as error:
+        result.with_suffix(f".{type(error).__name__}").write_text(str(error))
+        raise
+
+
+def _error_of(result: Path) -> Exception | None:
+    for kind in (DivergedError, TooLargeError):
+        if (told := result.with_suffix(f".{kind.__name__}")).exists():
+            return kind(told.read_text())
+    return None
+
+
+def _train_here(
+    result: Path,
+    fabric: Fabric,
+    member: Member,
+    tasks: dict[str, tuple[str, ...]],
+    data: Faces,
+    val: Faces,
+    seed: int,
+    checkpoint: Path | None,
+    report: Report | None,
+) -> None:
     if fabric.world_size > 1 and fabric.device.type == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // member.devices))
     seed_everything(seed)
     network = build(member, tasks, data.pixels.shape[1]).to(memory_format=torch.channels_last)
     targets = {
-        task: _target(data.targets[task], len(classes), data.soft.get(task), 1.0 if task == "crowd" else member.soft_labels)
+        task: _target(data.targets[task], len(classes), data.soft.get(task), 1.0 if TASKS[task].auxiliary else member.soft_labels)
         for task, classes in tasks.items()
     }
     if member.balance == "weights":
@@ -140,7 +177,7 @@ def _train(
     wrapped: Any = fabric.setup_module(network)
     stepper: Any = fabric.setup_optimizers(optimizer)
     average = ModelEmaV3(network, member.ema, use_warmup=True) if member.ema else None
-    still = _first_parameters(network.backbone, member.freeze_share)
+    early = early_modules(network.backbone, member.freeze_share) if member.freeze_epochs else []
     full_size = network.preprocessing.image_size
 
     history: list[dict[str, float]] = []
@@ -150,11 +187,16 @@ def _train(
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
+        fabric.strategy.precision.load_state_dict(state["precision"])
         if average:
             average.module.load_state_dict(state["average"])
         history, best = state["history"], state["best"]
         print(f"going on after epoch {len(history)} of {member.epochs}, from {checkpoint}", flush=True)
-    epoch_faces = steps_an_epoch(len(data.ids), member.batch_size) * member.batch_size
+        if report and fabric.is_global_zero:
+            for row in history:
+                report(int(row["epoch"]), score_of(row, member))
+    steps = steps_an_epoch(len(data.ids), member.batch_size)
+    epoch_faces = min(len(data.ids), steps * member.batch_size)
     progress = tqdm(
         total=member.epochs * epoch_faces,
         initial=len(history) * epoch_faces,
@@ -173,8 +215,9 @@ def _train(
         recipe = get("transforms", member.recipe)(data.pixels.shape[1], epoch_seed + fabric.global_rank)
         order = epoch_order(data, member, epoch_seed)
         share = _Share(fabric.global_rank, fabric.world_size)
-        network.preprocessing.image_size = size_in_epoch(member, full_size, epoch)
+        network.preprocessing.image_size = size_in_epoch(member, full_size, epoch, getattr(network.backbone, "size_step", 8))
         network.train()
+        stand_still(early, epoch <= member.freeze_epochs, keep_gradients=fabric.world_size > 1)
         total, waited, started = 0.0, [0.0], perf_counter()
         source = ahead(batches(data, order, member.batch_size, recipe, share), waited)
         for step, (rows, pixels, mixing) in enumerate(source):
@@ -183,17 +226,16 @@ def _train(
                 truth = {
                     task: mixed(torch.from_numpy(target[rows]), mixing).to(fabric.device) for task, target in targets.items()
                 }
-                update = (step + 1) % member.accumulate == 0 or step + 1 == epoch_faces // member.batch_size
+                update = (step + 1) % member.accumulate == 0 or step + 1 == steps
                 with fabric.no_backward_sync(wrapped, enabled=not update):
                     raw = {task: value.float() for task, value in wrapped(faces).items()}
                     loss = network.loss(raw, truth, member.task_weights)
                     if not torch.isfinite(loss):
-                        raise _diverged(loss, epoch, step, schedule.rate, [data.ids[row] for row in rows[:5]])
-                    fabric.backward(loss / member.accumulate)
+                        raise _diverged(loss, epoch, step + 1, schedule.rate, [data.ids[row] for row in rows])
+                    fabric.backward(loss / min(member.accumulate, steps - step // member.accumulate * member.accumulate))
             if update:
                 if epoch <= member.freeze_epochs:
-                    for parameter in still:
-                        parameter.grad = None
+                    forget_gradients(early)
                 if member.clip:
                     fabric.clip_gradients(wrapped, stepper, max_norm=member.clip, error_if_nonfinite=False)
                 stepper.step()
@@ -202,8 +244,9 @@ def _train(
                 if average:
                     average.update(network, step=schedule.updates)
             total += loss.item()
-            progress.update(member.batch_size)
-            progress.set_postfix(loss=f"{total / (step + 1):.3f}", best=f"{best[0]:.3f}", refresh=False)
+            progress.update(min(member.batch_size, epoch_faces))
+            scores = {"score": f"{score_of(history[-1], member):.3f}", "best": f"{best[0]:.3f}"} if history else {}
+            progress.set_postfix(loss=f"{total / (step + 1):.3f}", **scores, refresh=False)
 
         seconds = perf_counter() - started
         figures: dict[str, float] = {"epoch": epoch, "lr": schedule.rate, "image_size": network.preprocessing.image_size}
@@ -211,15 +254,19 @@ def _train(
         network.preprocessing.image_size = full_size
         judged = average.module if average else network
         judged.preprocessing.image_size = full_size
-        figures |= fabric.broadcast(validate(judged, val, member) if fabric.is_global_zero else {})
+        with _room_for(member):
+            figures |= fabric.broadcast(validate(judged, val, member) if fabric.is_global_zero else {})
+        if not np.isfinite(figures["val_loss"]):
+            raise DivergedError(f"validation loss {figures['val_loss']} after epoch {epoch}, lr {schedule.rate:.2g}")
         history.append(figures)
         score = score_of(figures, member)
-        schedule.end_epoch(epoch, score)
+        schedule.end_epoch(score)
         if score > best[0]:
             best = (score, epoch, {name: value.cpu().clone() for name, value in judged.state_dict().items()})
         if checkpoint and fabric.is_global_zero:
             states = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
             states["average"] = average.module.state_dict() if average else {}
+            states["precision"] = fabric.strategy.precision.state_dict()  # the scale of fp16's gradients
             _write(checkpoint, {"run": run, "history": history, "best": best} | states)
         if report and fabric.is_global_zero:
             report(epoch, score)
@@ -230,52 +277,42 @@ def _train(
 
 
 def _diverged(loss: Tensor, epoch: int, step: int, rate: float, ids: list[str]) -> DivergedError:
-    return DivergedError(f"loss {loss.item()} at epoch {epoch}, step {step}, lr {rate:.2g}; first ids: {', '.join(ids)}")
+    return DivergedError(f"loss {loss.item()} at epoch {epoch}, step {step}, lr {rate:.2g}; ids of the batch: {', '.join(ids)}")
 
 
 @contextmanager
 def _room_for(member: Member) -> Iterator[None]:
-    """A memory that is full becomes an error that says what to try."""
+    """A memory that is full becomes an error that says what to try, for two processes as for one."""
     try:
         yield
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
-        size = max(2, member.batch_size // 4 * 2)
-        raise TooLargeError(
-            f"a batch of {member.batch_size} faces does not fit into memory: try batch_size: {size}, "
-            f"with accumulate: {member.accumulate * 2} for the same steps"
-        ) from error
+        least = 2 * member.devices * member.nodes
+        size = member.batch_size // 2 // least * least
+        advice = (
+            f"batch_size: {size}, with accumulate: {member.accumulate * 2} for the same steps" if size else "a smaller image_size"
+        )
+        raise TooLargeError(f"a batch of {member.batch_size} faces does not fit into memory: try {advice}") from error
 
 
 class Schedule:
-    """The learning rate: a torch (one cycle, constant) or timm schedule, stepped after every update and every epoch."""
+    """The learning rate: schedules of torch's, stepped after every update, and plateau's also after every epoch."""
 
     def __init__(self, member: Member, optimizer: torch.optim.Optimizer, updates_an_epoch: int) -> None:
         self.updates, self._optimizer = 0, optimizer
+        self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         total = member.epochs * updates_an_epoch
-        rise = round(member.warmup * total)
-        self._torch = member.schedule in ("onecycle", "constant")
+        self._rise = round(member.warmup * total)
         if member.schedule == "onecycle":
             share = min(max(member.warmup, 1 / total), 1 - 1 / total)
             self._inner: Any = torch.optim.lr_scheduler.OneCycleLR(optimizer, member.lr, total_steps=total + 1, pct_start=share)
-        elif member.schedule == "constant":
-            self._inner = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: min(1.0, (done + 1) / max(1, rise)))
         else:
-            by_epoch = member.schedule == "plateau"
-            self._inner, _ = create_scheduler_v2(
-                optimizer,
-                member.schedule,
-                num_epochs=member.epochs,
-                decay_epochs=max(1, member.epochs // 3),
-                patience_epochs=max(1, member.epochs // 10),
-                decay_rate=0.1,
-                min_lr=member.lr / 1000,
-                warmup_lr=member.lr / 25,
-                warmup_epochs=round(member.warmup * member.epochs) if by_epoch else member.warmup * member.epochs,
-                warmup_prefix=member.schedule == "cosine",
-                step_on_epochs=by_epoch,
-                updates_per_epoch=updates_an_epoch,
+            factor = partial(_factor, "constant" if member.schedule == "plateau" else member.schedule, self._rise, total)
+            self._inner = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        if member.schedule == "plateau":
+            self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, "max", factor=0.1, patience=max(1, member.epochs // 10), min_lr=member.lr * _LEAST_RATE
             )
 
     @property
@@ -286,40 +323,52 @@ class Schedule:
     def step(self) -> None:
         """After an update of the weights."""
         self.updates += 1
-        if self._torch:
+        if self._plateau is None or self.updates <= self._rise:  # after its warm-up the rate is the plateau's alone
             self._inner.step()
-        else:
-            self._inner.step_update(self.updates)
 
-    def end_epoch(self, epoch: int, score: float) -> None:
+    def end_epoch(self, score: float) -> None:
         """After an epoch, with its score."""
-        if not self._torch:
-            self._inner.step(epoch, score)
+        if self._plateau is not None and self.updates >= self._rise:
+            self._plateau.step(score)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training needs."""
-        return {"updates": self.updates, "inner": self._inner.state_dict()}
+        plateau = self._plateau.state_dict() if self._plateau else {}
+        return {"updates": self.updates, "inner": self._inner.state_dict(), "plateau": plateau}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state_dict`` was taken."""
         self.updates = state["updates"]
         self._inner.load_state_dict(state["inner"])
+        if self._plateau:
+            self._plateau.load_state_dict(state["plateau"])
 
 
-def size_in_epoch(member: Member, full: int, epoch: int) -> int:
-    """The side of the pictures in an epoch: it grows in steps of 8 pixels, and is full after 70 % of the epochs.
+def _factor(schedule: str, rise: int, total: int, done: int) -> float:
+    """The share of the largest rate after ``done`` of ``total`` updates: it rises in ``rise``, then falls to a thousandth in
+    half a cosine, or to a tenth after each third, or stays."""
+    if done < rise:
+        return max(1 / 25, done / rise)
+    share = (done - rise) / max(1, total - rise)
+    if schedule == "cosine":
+        return _LEAST_RATE + (1 - _LEAST_RATE) * (1 + math.cos(math.pi * min(1.0, share))) / 2
+    return 0.1 ** min(2, int(3 * share)) if schedule == "step" else 1.0
+
+
+def size_in_epoch(member: Member, full: int, epoch: int, step: int = 8) -> int:
+    """The side of the pictures in an epoch: it grows in steps of 8 pixels (a backbone may need others, its
+    ``size_step``), and is full after 70 % of the epochs.
 
     Small pictures first is the progressive learning of Tan and Le, "EfficientNetV2" (ICML 2021).
     """
     share = member.progressive + (1 - member.progressive) * min(1.0, (epoch - 1) / max(1.0, _GROWN * member.epochs))
-    return full if share >= 1 else min(full, round(full * share / 8) * 8)
+    return full if share >= 1 else min(full, max(1, round(full * share / step)) * step)
 
 
 def class_weights(target: np.ndarray, classes: int) -> Tensor:
     """N / (K n) for each of the K classes, from class numbers (-1: no label); 0 for a class that does not occur."""
     counts = np.bincount(target[target >= 0], minlength=classes)
-    present = counts > 0
-    weights = np.where(present, counts.sum() / (present.sum() * np.maximum(counts, 1)), 0.0)
+    weights = np.where(counts > 0, counts.sum() / (classes * np.maximum(counts, 1)), 0.0)
     return torch.from_numpy(weights.astype(np.float32))
 
 
@@ -348,10 +397,31 @@ def mixed(target: Tensor, mixing: Tensor | None) -> Tensor:
     return found.masked_fill(mixing @ unknown.float() > 0, float("nan"))
 
 
-def _first_parameters(backbone: nn.Module, share: float) -> list[nn.Parameter]:
-    """The first parameters of a backbone, up to a share of all its numbers' tensors: its early blocks."""
-    parameters = list(backbone.parameters())
-    return parameters[: max(1, round(share * len(parameters)))]
+def early_modules(backbone: nn.Module, share: float) -> list[nn.Module]:
+    """The first ``share`` of the layers with weights, in the order of the backbone (of each of its ``branches``, if any)."""
+    found = []
+    for part in getattr(backbone, "branches", [backbone]):
+        layers = [module for module in part.modules() if any(True for _ in module.parameters(recurse=False))]
+        found += layers[: max(1, round(share * len(layers)))]
+    return found
+
+
+def stand_still(modules: list[nn.Module], frozen: bool, keep_gradients: bool) -> None:
+    """Freeze layers, or let them go: no gradients, and statistics of normalisation as they are.
+
+    Several processes wait for every gradient: there they are computed (``keep_gradients``), and thrown away.
+    """
+    for module in modules:
+        module.training = module.training and not frozen
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(not frozen or keep_gradients)
+
+
+def forget_gradients(modules: list[nn.Module]) -> None:
+    """So that an optimizer passes over them."""
+    for module in modules:
+        for parameter in module.parameters(recurse=False):
+            parameter.grad = None
 
 
 def score_of(figures: dict[str, float], member: Member) -> float:
@@ -363,19 +433,22 @@ def score_of(figures: dict[str, float], member: Member) -> float:
 
 
 def fingerprint(member: Member, tasks: dict[str, tuple[str, ...]], data: Faces, val: Faces, seed: int) -> str:
-    """A hash of everything that shapes a training: the member, the data, the seed, and the code."""
-    code = [inspect.getsource(module) for module in (inspect.getmodule(train), model_module) if module]
-    code += [inspect.getsource(inspect.getmodule(get(kind, name)) or train) for kind, name in _entries(member)]
-    digest = hashlib.blake2b(repr((member.model_dump(), tasks, seed, code)).encode())
+    """A hash of everything that shapes a training: the member, its pretrained file, the data, the seed, and the code."""
+    here = Path(__file__).parent  # what dvc.yaml names for the stage train
+    shared = ["training.py", "model.py", "vocabulary.py", f"backbones/{member.backbone}.py", f"transforms/{member.recipe}.py"]
+    files = [here / name for name in shared]
+    for pattern in ("heads/*.py", "metrics/*.py", "backbones/_*.py", "transforms/_*.py"):
+        files += sorted(here.glob(pattern))
+    if isinstance(member.pretrained, str):
+        files.append(Path(member.pretrained))
+    digest = hashlib.blake2b(repr((member.model_dump(), tasks, seed)).encode())
+    for path in files:
+        digest.update(path.read_bytes())
     for faces in (data, val):
         digest.update(repr(faces.ids).encode())
         for values in (faces.pixels, *faces.targets.values(), *faces.soft.values()):
             digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
-
-
-def _entries(member: Member) -> list[tuple[str, str]]:
-    return [("backbones", member.backbone), ("transforms", member.recipe)]
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:
@@ -410,9 +483,11 @@ def epoch_order(data: Faces, member: Member, seed: int) -> np.ndarray:
     """Row numbers in the order of an epoch: shuffled, or drawn so that every expression comes equally often."""
     draw = np.random.default_rng(seed)
     rows = len(data.ids)
-    if member.balance != "sampling" or "expression" not in data.targets:
+    if member.balance != "sampling":
         return draw.permutation(rows)
-    target = data.targets["expression"]
+    target = data.targets.get("expression", np.array([]))
+    if not (target >= 0).any():
+        raise ValueError("balance: sampling draws expressions equally often, and these faces have none; use weights or none")
     weights = class_weights(target, int(target.max()) + 1).numpy()
     chance = np.where(target >= 0, weights[np.maximum(target, 0)], 1.0)
     return draw.choice(rows, rows, p=chance / chance.sum())
@@ -502,11 +577,11 @@ def validate(network: FaceNetwork, val: Faces, member: Member) -> dict[str, floa
     network.eval()
     device = next(network.parameters()).device
     total, parts = 0.0, []
-    for start in range(0, len(val.ids), 256):
-        rows = slice(start, start + 256)
+    for start in range(0, len(val.ids), member.batch_size):  # what fits with gradients fits without
+        rows = slice(start, start + member.batch_size)
         raw = network(torch.from_numpy(val.pixels[rows]).to(device))
         targets = {task: torch.from_numpy(val.targets[task][rows]).to(device) for task in raw}
-        total += network.loss(raw, targets, member.task_weights).item() * len(val.ids[rows])
+        total += network.loss(raw, targets, member.task_weights, learned=False).item() * len(val.ids[rows])
         parts.append({task: network.heads[task].outputs(raw[task]).cpu().numpy() for task in raw})  # type: ignore[operator]
     figures = {"val_loss": total / len(val.ids)}
     for task in parts[0]:

@@ -81,6 +81,8 @@ def test_a_checkpoint_gives_its_weights_also_to_one_channel(shared):
     gray = make("mobilenetv2_035", in_channels=1, image_size=96, pretrained=path, **options)
     assert torch.equal(colour.conv_stem.weight, stored)
     assert torch.allclose(gray.conv_stem.weight, stored.sum(dim=1, keepdim=True), atol=1e-6), "what it knows is kept"
+    keras = make("mobilenetv2_035", in_channels=3, image_size=96, pretrained=path, mean=(0.5,) * 3, std=(0.5,) * 3, **options)
+    assert (keras.pretrained_cfg["mean"], colour.pretrained_cfg["mean"][0]) == ((0.5,) * 3, 0.485), "a file may say how it looks"
     with pytest.raises(ValueError, match="holds no weights of timm's resnet18"):
         make("resnet18", in_channels=3, image_size=96, pretrained=path)
 

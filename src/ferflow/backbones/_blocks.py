@@ -47,9 +47,8 @@ class Excite(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, channels // reduction, 1), nn.ReLU(inplace=True), nn.Conv2d(channels // reduction, channels, 1)
-        )
+        inner = max(1, channels // reduction)
+        self.layers = nn.Sequential(nn.Conv2d(channels, inner, 1), nn.ReLU(inplace=True), nn.Conv2d(inner, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         weights: Tensor = torch.sigmoid(self.layers(x.mean(dim=(2, 3), keepdim=True)))

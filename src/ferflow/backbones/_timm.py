@@ -11,20 +11,25 @@ from torch import nn
 def create(variant: str, in_channels: int, pretrained: bool | str, options: dict[str, Any]) -> nn.Module:
     """A timm network without its classifier, fresh or with weights: timm's own (``True``) or those of a file.
 
-    With weights and one channel timm sums the first layer's weights over colours. Raises ``ValueError`` with close names
-    when timm has no such network, for options that it does not take, and for weights that do not fit;
-    ``OSError`` that says what to do when weights cannot be had.
+    With weights and one channel timm sums the first layer's weights over colours. The options ``mean`` and ``std`` (a
+    colour's, of pixels between 0 and 1) say how a file's weights expect pixels, where that is not timm's way.
+
+    Raises ``ValueError`` with close names when timm has no such network, for options that it does not take, and for weights
+    that do not fit; ``OSError`` that says what to do when weights cannot be had.
     """
     if not timm.is_model(variant):
         close = ", ".join(get_close_matches(variant, timm.list_models(), n=6)) or "see timm.list_models()"
         raise ValueError(f"timm has no network {variant!r}; close to it: {close}")
-    overlay: dict[str, Any] = {}
+    overlay: dict[str, Any] = {name: options[name] for name in ("mean", "std") if name in options}
+    options = {name: value for name, value in options.items() if name not in overlay}
     if isinstance(pretrained, str):
         if not Path(pretrained).is_file():
             raise FileNotFoundError(f"pretrained: {pretrained} is not there; {weights_from(variant)}")
-        overlay = {"pretrained_cfg_overlay": {"file": pretrained}}
+        overlay["file"] = pretrained
     try:
-        model = timm.create_model(variant, pretrained=bool(pretrained), num_classes=0, in_chans=in_channels, **overlay, **options)
+        model = timm.create_model(
+            variant, pretrained=bool(pretrained), num_classes=0, in_chans=in_channels, pretrained_cfg_overlay=overlay, **options
+        )
     except TypeError as error:
         raise ValueError(f"timm's {variant} does not take the options {options}: {error}") from error
     except Exception as error:  # the hub's client has no common base class of errors
@@ -42,5 +47,5 @@ def weights_from(variant: str) -> str:
     """Where the weights of a network are, and how to go on without them."""
     config = timm.get_pretrained_cfg(variant)
     place = f"https://huggingface.co/{config.hf_hub_id}" if config and config.hf_hub_id else (config.url if config else "")
-    where = f"fetch model.safetensors from {place}" if place else "timm has none of this network"
-    return f"{where}, and give its path (pretrained: PATH), or train from scratch (pretrained: false)"
+    where = f"fetch model.safetensors from {place} and give its path (pretrained: PATH)" if place else "timm has none of its own"
+    return f"{where}, or train from scratch (pretrained: false)"

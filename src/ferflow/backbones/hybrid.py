@@ -28,6 +28,10 @@ class Hybrid(nn.Module):
         self.encoder = nn.TransformerEncoder(layer, depth, norm=nn.LayerNorm(dim), enable_nested_tensor=False)
         self.num_features = dim
 
+    def no_weight_decay(self) -> set[str]:
+        """The learned places are no kernel."""
+        return {"places"}
+
     def forward(self, faces: Tensor) -> Tensor:
         grid = self.stem(faces)
         places: Tensor = self.places

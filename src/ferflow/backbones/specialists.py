@@ -20,6 +20,7 @@ class Specialists(nn.Module):
     def __init__(self, in_channels: int, width: int) -> None:
         super().__init__()
         self.experts = nn.ModuleDict({name: self._expert(in_channels, width) for name in _REGIONS})
+        self.branches = list(self.experts.values())
         self.num_features = 4 * width
         self.judge = nn.Sequential(nn.Linear(self.num_features, 32), nn.Tanh(), nn.Linear(32, 1))
 

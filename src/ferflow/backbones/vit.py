@@ -29,4 +29,6 @@ def build(
     if image_size % patch_size:
         raise ValueError(f"vit: a picture of {image_size} pixels has no whole patches of {patch_size}")
     options |= {"img_size": image_size, "patch_size": patch_size, "drop_path_rate": drop_path_rate, "dynamic_img_size": True}
-    return create(variant or "vit_tiny_patch16_224", in_channels, pretrained, options)
+    network = create(variant or "vit_tiny_patch16_224", in_channels, pretrained, options)
+    network.size_step = patch_size  # type: ignore[assignment] # pictures of other sizes need whole patches, too
+    return network

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import getdoc, signature
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -72,12 +73,21 @@ def read_json(path: Path) -> Any:
 def main(run: Callable[..., Summary]) -> None:
     """Run a stage from the command line: its arguments are the stage's; a known error ends with one message.
 
-    The exit code is ``HOPELESS`` where trying again cannot help, 1 where it might.
-    Where ``FERFLOW_RESULT`` names a file, the summary and the seconds of work (without imports) go there too.
+    The exit code is ``HOPELESS`` where trying again cannot help, 1 where it might. Other arguments than the stage's, or
+    ``--help``, show how it is called. Where ``FERFLOW_RESULT`` names a file, the summary and the seconds of work (without
+    imports) go there too.
     """
     started = perf_counter()
+    given, names = sys.argv[1:], [name.upper() for name in signature(run).parameters]
+    if given[:1] in (["--help"], ["-h"]) or len(given) != len(names):
+        asked = given[:1] in (["--help"], ["-h"])
+        print(
+            f"usage: {' '.join(['python -m', f'ferflow.stages.{Path(sys.argv[0]).stem}', *names])}\n\n{getdoc(run)}",
+            file=sys.stdout if asked else sys.stderr,
+        )
+        sys.exit(0 if asked else HOPELESS)
     try:
-        summary = run(*sys.argv[1:])
+        summary = run(*given)
     except (StageError, ArithmeticError, MemoryError, ValueError, KeyError, OSError) as error:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"{Path(sys.argv[0]).stem}: {message}", file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ from conftest import ROOT
 from ferflow import params
 from ferflow.params import ParamsError
 from ferflow.released import load_ensemble
-from ferflow.stages import distil, ensemble, evaluate, export, split, train, validate
+from ferflow.stages import cost, distil, ensemble, evaluate, export, split, train, validate
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ def project(manifest, tmp_path_factory):
             train.run(name)
         ensemble.run()
         distil.run("small")
+        cost.run()
         evaluate.run()
     return folder
 

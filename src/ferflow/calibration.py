@@ -8,14 +8,14 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from ferflow.metrics import ece
+from ferflow.vocabulary import LEAST_PROBABILITY
 
-_LEAST = 1e-12
 NEVER = 1.01  # a threshold that no confidence reaches
 
 
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities (N x K) with their logarithms divided by ``temperature``, summing to 1; above 1 they are less sure."""
-    logs = np.log(np.maximum(probabilities.astype(np.float64), _LEAST)) / temperature
+    logs = np.log(np.maximum(probabilities.astype(np.float64), LEAST_PROBABILITY)) / temperature
     shares = np.exp(logs - logs.max(axis=1, keepdims=True))
     return np.asarray((shares / shares.sum(axis=1, keepdims=True)).astype(np.float32))
 
@@ -28,7 +28,7 @@ def fit_temperature(probabilities: np.ndarray, target: np.ndarray) -> float:
     known = target >= 0
     if not known.any():
         return 1.0
-    logs, truth = np.log(np.maximum(probabilities[known].astype(np.float64), _LEAST)), target[known]
+    logs, truth = np.log(np.maximum(probabilities[known].astype(np.float64), LEAST_PROBABILITY)), target[known]
 
     def loss(log_temperature: float) -> float:
         scaled = logs / np.exp(log_temperature)

@@ -67,9 +67,8 @@ def _compare(
     metric: Callable[..., float] = of_kind("classification", "affect")[name]
     labelled = (truth >= 0) if truth.dtype.kind == "i" else ~np.isnan(truth)
     known = labelled & np.array([value is not None and value == value for value in belongs])
-    names, counts = np.unique(belongs[known].astype(str), return_counts=True) if known.any() else ([], [])
-    sizes = dict(zip(names, map(int, counts), strict=True))
-    large = [group for group in names if sizes[group] >= MIN_FACES]
+    sizes = {str(group): int(count) for group, count in pd.Series(belongs[known]).value_counts(sort=False).sort_index().items()}
+    large = [group for group in sizes if sizes[group] >= MIN_FACES]
     judged = known & np.isin(belongs.astype(str), large)
     values: dict[str, float] = {}
     resampled: dict[str, np.ndarray] = {}
@@ -86,7 +85,7 @@ def _compare(
             own = judged & (belongs.astype(str) == group)
             resampled[group] = resamples.scores({name: metric}, truth[own], predicted[own], own)[name]
     found = []
-    for group in names:
+    for group in sizes:
         low, high = interval(resampled[group]) if group in resampled else (np.nan, np.nan)
         row = {"group": group, "n": sizes[group], "value": values.get(group, np.nan), "low": low, "high": high}
         found.append(row)

@@ -9,6 +9,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 
 def confusion_matrix(pairs: pd.DataFrame, classes: tuple[str, ...], title: str, path: Path) -> None:
@@ -26,8 +28,7 @@ def confusion_matrix(pairs: pd.DataFrame, classes: tuple[str, ...], title: str, 
     for row, column in np.ndindex(counts.shape):
         colour = "white" if shares[row, column] > 0.5 else "black"
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    _save(figure, path)
 
 
 def bars(names: list[str], values: list[int], title: str, path: Path) -> None:
@@ -37,8 +38,7 @@ def bars(names: list[str], values: list[int], title: str, path: Path) -> None:
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(title, fontsize=10)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    _save(figure, path)
 
 
 def gallery(
@@ -57,5 +57,68 @@ def gallery(
         axis.imshow(face)
         axis.set_title(caption, fontsize=8, color=colour, pad=3)
     figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def curves(target: np.ndarray, shares: np.ndarray, classes: tuple[str, ...], title: str, path: Path) -> None:
+    """Draw the ROC and the precision-recall curve of every class against the rest; ``target`` has class numbers (-1: none)."""
+    known = target >= 0
+    figure, (roc, pr) = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
+    for number, name in enumerate(classes):
+        wanted, scores = target[known] == number, shares[known, number]
+        if not 0 < wanted.sum() < len(wanted):
+            continue
+        false, true, _ = roc_curve(wanted, scores)
+        roc.plot(false, true, label=f"{name} {roc_auc_score(wanted, scores):.3f}", linewidth=1.2)
+        precision, recall, _ = precision_recall_curve(wanted, scores)
+        pr.plot(recall, precision, label=f"{name} {average_precision_score(wanted, scores):.3f}", linewidth=1.2)
+    roc.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+    for axes, x, y in ((roc, "false positive rate", "true positive rate"), (pr, "recall", "precision")):
+        axes.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1.02))
+        axes.legend(fontsize=7, title="area under the curve" if axes is roc else "average precision", title_fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def reliability(bins: dict[str, pd.DataFrame], covered: pd.DataFrame, certain_above: float, title: str, path: Path) -> None:
+    """Draw accuracy against confidence for each table of ``bins``, and accuracy against coverage with the threshold."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
+    left.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+    for (name, table), colour in zip(bins.items(), ("darkorange", "steelblue"), strict=False):
+        gap = float((table["n"] * (table["confidence"] - table["accuracy"]).abs()).sum() / max(1, table["n"].sum()))
+        left.plot(table["confidence"], table["accuracy"], marker="o", markersize=4, color=colour, label=f"{name}: ECE {gap:.3f}")
+    left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02), title="does confidence mean what it says?")
+    left.legend(fontsize=8)
+    right.plot(covered["coverage"], covered["accuracy"], marker="o", markersize=4, color="steelblue")
+    certain = covered[covered["confidence"] >= certain_above]
+    if certain_above > 0 and len(certain) < len(covered):
+        share = certain["coverage"].max() if len(certain) else 0.0
+        right.axvline(share, color="crimson", linewidth=1, linestyle="--")
+        label = f" certain above {certain_above:.2f}" if certain_above <= 1 else " nothing is certain enough"
+        right.text(share, 0.03, label, color="crimson", fontsize=8)
+    right.set(xlabel="share of faces that get an answer, the surest first", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
+    right.set_title("accuracy against coverage", fontsize=12)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def front(table: pd.DataFrame, path: Path) -> None:
+    """Draw accuracy (with its interval) against multiplications and against time; those that none beats are joined."""
+    figure, pair = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", sharey=True)
+    for axes, by, label in zip(pair, ("gmac", "ms"), ("GMAC a face", "milliseconds a face, alone, on this CPU"), strict=True):
+        errors = 100 * np.stack([table["accuracy"] - table["low"], table["high"] - table["accuracy"]]).clip(0)
+        axes.errorbar(table[by], 100 * table["accuracy"], errors, fmt="o", color="steelblue", markersize=5, elinewidth=0.8)
+        best = table[table[f"efficient by {by}"]].sort_values(by)
+        axes.plot(best[by], 100 * best["accuracy"], color="crimson", linewidth=1, drawstyle="steps-post")
+        for row in table.itertuples():
+            axes.annotate(row.network, (getattr(row, by), 100 * row.accuracy), (5, 5), textcoords="offset points", fontsize=7)
+        axes.set(xlabel=label, xscale="log")
+        axes.grid(alpha=0.3)
+    pair[0].set_ylabel("accuracy of the expression, test, percent")
+    figure.suptitle("What accuracy costs: on the red line lies what none beats", fontsize=10)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=110)
     plt.close(figure)

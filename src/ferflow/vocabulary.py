@@ -16,6 +16,7 @@ GENDERS = ("male", "female")
 RACES = ("white", "black", "asian", "indian", "others")  # UTKFace's five groups
 SPLITS = ("train", "val", "test")
 Modality = Literal["rgb", "gray"]
+LEAST_PROBABILITY = 1e-7  # below it a probability counts as this much, wherever its logarithm is taken
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ affect are marked with ``for_affect``.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ferflow.vocabulary import LEAST_PROBABILITY
+
 Fit = TypeVar("Fit", bound=Callable[..., "Combination"])
-_LEAST = 1e-7  # of a probability, before its logarithm
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Combination:
         if not self.logs:
             combined = np.tensordot(self.weights, predictions.astype(np.float64), axes=1)
             return self._softened(combined)
-        logs = np.log(np.maximum(predictions.astype(np.float64), _LEAST))
+        logs = np.log(np.maximum(predictions.astype(np.float64), LEAST_PROBABILITY))
         if self.matrix is None:
             scores = np.tensordot(self.weights, logs, axes=1)
         else:
@@ -45,7 +46,17 @@ class Combination:
     def _softened(self, combined: np.ndarray) -> np.ndarray:
         if self.temperature == 1.0:
             return np.asarray(combined.astype(np.float32))
-        return _softmax(np.log(np.maximum(combined, _LEAST)) / self.temperature)
+        return _softmax(np.log(np.maximum(combined, LEAST_PROBABILITY)) / self.temperature)
+
+    def among(self, places: list[int], count: int) -> "Combination":
+        """The same for ``count`` members, of whom these, at ``places``, are asked."""
+        weights = [0.0] * count
+        matrix = None if self.matrix is None else [[[0.0] * len(row) for row in self.matrix[0]] for _ in range(count)]
+        for index, place in enumerate(places):
+            weights[place] = self.weights[index]
+            if matrix is not None and self.matrix is not None:
+                matrix[place] = self.matrix[index]
+        return replace(self, weights=weights, matrix=matrix)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -10,6 +10,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from ferflow.combiners import Combination
 from ferflow.registry import register
+from ferflow.vocabulary import LEAST_PROBABILITY
 
 _STRENGTHS = (0.001, 0.01, 0.1)
 
@@ -18,7 +19,7 @@ _STRENGTHS = (0.001, 0.01, 0.1)
 def fit(predictions: np.ndarray, target: np.ndarray) -> Combination:
     """A matrix for every member and a bias; classes without a validation face can never be the answer."""
     members, rows, classes = predictions.shape
-    logs = np.log(np.maximum(predictions.astype(np.float64), 1e-7))
+    logs = np.log(np.maximum(predictions.astype(np.float64), LEAST_PROBABILITY))
     features = logs.transpose(1, 0, 2).reshape(rows, members * classes)
     present = np.unique(target)
     if len(present) < 2:

@@ -5,12 +5,11 @@ from sklearn.metrics import log_loss
 
 from ferflow.metrics import Means, scores
 from ferflow.registry import register
-
-_LEAST = 1e-7  # a probability of 0 for what happened would be an infinite loss
+from ferflow.vocabulary import LEAST_PROBABILITY
 
 
 def _shares(predicted: np.ndarray) -> np.ndarray:
-    clipped = np.clip(predicted.astype(np.float64), _LEAST, 1)
+    clipped = np.clip(predicted.astype(np.float64), LEAST_PROBABILITY, 1)
     return np.asarray(clipped / clipped.sum(axis=1, keepdims=True))
 
 

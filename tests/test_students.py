@@ -13,7 +13,7 @@ from conftest import ROOT
 from ferflow import params
 from ferflow.params import ParamsError
 from ferflow.released import load_ensemble
-from ferflow.stages import cost, distil, ensemble, evaluate, export, split, train, validate
+from ferflow.stages import cost, distil, ensemble, evaluate, explain, export, robustness, split, train, validate
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,7 @@ def project(manifest, tmp_path_factory):
     small = {"backbone": "cnn", "recipe": "none", "epochs": 1, "batch_size": 16, "options": {"width": 4}}
     raw["dataset"]["image_size"] = 32
     raw["validate"]["checks"] = dict.fromkeys(raw["validate"]["checks"], "off") | {"unreadable": "quarantine"}
+    raw["robustness"]["faces"] = 12
     raw["members"] = {name: small | {"modality": name} for name in ("rgb", "gray")}
     raw["students"] = {"small": small | {"modality": "gray", "soft_labels": 0.7, "tta": "flip"}}
     (folder / "params.yaml").write_text(yaml.safe_dump(raw))
@@ -39,6 +40,8 @@ def project(manifest, tmp_path_factory):
         distil.run("small")
         cost.run()
         evaluate.run()
+        robustness.run()
+        explain.run()
     return folder
 
 

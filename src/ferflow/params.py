@@ -270,6 +270,12 @@ class Evaluate(_Block):
     resamples: int = Field(1000, ge=100, description="bootstrap resamples behind every interval")
 
 
+class Robustness(_Block):
+    """How answers are tried on worse pictures."""
+
+    faces: int = Field(200, ge=0, description="test faces, each made worse in fifty ways; 0: none")
+
+
 class Export(_Block):
     """Formats (files in ``exporters/``) and how exact they must be.
 
@@ -322,8 +328,9 @@ class Params(_Block):
     members: dict[str, Member] = Field(min_length=1)
     students: dict[str, Member] = {}
     calibrate: Calibrate
-    ensemble: Ensemble = Ensemble()
-    evaluate: Evaluate = Evaluate()
+    ensemble: Ensemble
+    evaluate: Evaluate
+    robustness: Robustness
     ablation: Ablation | None = None
     search: Search | None = None
     export: Export

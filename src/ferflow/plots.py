@@ -110,8 +110,8 @@ def front(table: pd.DataFrame, path: Path) -> None:
         axes.errorbar(table[by], 100 * table["accuracy"], errors, fmt="o", color="steelblue", markersize=5, elinewidth=0.8)
         best = table[table[f"efficient by {by}"]].sort_values(by)
         axes.plot(best[by], 100 * best["accuracy"], color="crimson", linewidth=1, drawstyle="steps-post")
-        for row in table.itertuples():
-            axes.annotate(row.network, (getattr(row, by), 100 * row.accuracy), (5, 5), textcoords="offset points", fontsize=7)
+        for name, cost, accuracy in zip(table["network"], table[by], 100 * table["accuracy"], strict=True):
+            axes.annotate(name, (cost, accuracy), (5, 5), textcoords="offset points", fontsize=7)
         axes.set(xlabel=label, xscale="log")
         axes.grid(alpha=0.3)
     pair[0].set_ylabel("accuracy of the expression, test, percent")
@@ -122,3 +122,42 @@ def front(table: pd.DataFrame, path: Path) -> None:
 def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def robustness(table: pd.DataFrame, path: Path) -> None:
+    """Draw accuracy against strength for every corruption, a line a network; strength 0 is the faces as they are."""
+    names = [name for name in table["corruption"].unique() if name != "none"]
+    columns = 5
+    rows = -(-len(names) // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(2.6 * columns, 2.4 * rows), layout="constrained", sharey=True, squeeze=False
+    )
+    for axes, name in zip(grid.flat, names, strict=False):
+        for network, own in table[table["corruption"].isin(["none", name])].groupby("network", sort=False):
+            own = own.sort_values("strength")
+            line = axes.plot(own["strength"], 100 * own["accuracy"], marker=".", linewidth=1.2, label=network)
+            axes.fill_between(own["strength"], 100 * own["low"], 100 * own["high"], alpha=0.12, color=line[0].get_color())
+        axes.set_title(name.replace("_", " "), fontsize=9)
+        axes.set_ylim(0, 100)
+        axes.grid(alpha=0.3)
+    for axes in grid.flat[len(names) :]:
+        axes.axis("off")
+    for axes in grid[-1]:
+        axes.set_xlabel("strength", fontsize=8)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("accuracy, percent", fontsize=8)
+    figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8)
+    figure.suptitle("What is left when pictures get worse (bands: 95 %)", fontsize=10)
+    _save(figure, path)
+
+
+def histories(tables: dict[str, pd.DataFrame], path: Path) -> None:
+    """Draw the validation accuracy of the expression (else the loss) of every network, epoch by epoch."""
+    figure, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    measure = "val_accuracy" if all("val_accuracy" in table for table in tables.values()) else "val_loss"
+    for name, table in tables.items():
+        axes.plot(table["epoch"], table[measure], marker=".", linewidth=1.2, label=name)
+    axes.set(xlabel="epoch", ylabel=measure.replace("val_", "validation "))
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    _save(figure, path)

@@ -30,6 +30,8 @@ COST = Path("reports/cost.json")
 ABLATION = Path("reports/ablation.csv")
 AXES = Path("reports/ablation")  # a table for every axis in which members differ
 EVALUATION = Path("reports/evaluation")
+ROBUSTNESS = Path("reports/robustness")
+EXPLANATIONS = Path("reports/explanations")
 HISTORIES = Path("reports/training")
 REGISTRATION = Path("reports/registration.json")
 

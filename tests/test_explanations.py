@@ -1,4 +1,4 @@
-"""Maps look where it matters: a network that sees one corner only has its heat there."""
+"""Where networks look, and faces that were made worse."""
 
 import numpy as np
 import pytest
@@ -13,30 +13,34 @@ from ferflow.robustness import CORRUPTIONS, STRENGTHS, corrupted
 FACES = np.random.default_rng(0).integers(0, 255, (3, 48, 48, 1), dtype=np.uint8)
 
 
-class OneCorner(nn.Module):
-    """Features from the upper left quarter of a convolution's output."""
+class Brightness(nn.Module):
+    """Features that are the light of a picture's places."""
 
     num_features = 4
 
     def __init__(self):
         super().__init__()
         self.layer = nn.Conv2d(1, 4, 3, stride=4, padding=1)
+        nn.init.constant_(self.layer.weight, 0.1)
+        nn.init.zeros_(self.layer.bias)
 
     def forward(self, pixels):
-        return self.layer(pixels)[:, :, :6, :6].relu().mean(dim=(2, 3))
+        return self.layer(pixels).mean(dim=(2, 3))
 
 
-def test_the_map_is_where_the_network_looks(settings):
-    torch.manual_seed(0)
-    network = build(settings.member("gray-cnn"), {"expression": ("a", "b")}, 48)
-    network.backbone = OneCorner()
-    nn.init.constant_(network.backbone.layer.weight, 0.1)
-    network.heads["expression"].layers[1] = nn.Linear(4, 2)
-    nn.init.constant_(network.heads["expression"].layers[1].weight, 0.5)
-    network.preprocessing.image_size = 48
-    maps = heat_maps(network, np.full((2, 48, 48, 1), 200, np.uint8), np.array([0, 1]))
-    assert maps.shape == (2, 48, 48)
-    assert maps[:, :20, :20].mean() > 5 * maps[:, 28:, 28:].mean()
+def test_the_map_is_where_the_features_are_that_speak_for_the_class(settings):
+    network = build(settings.member("gray-cnn").model_copy(update={"image_size": 48}), {"expression": ("a", "b")}, 48)
+    network.backbone = Brightness()
+    layer = nn.Linear(4, 2)
+    layer.weight.data[0], layer.weight.data[1] = 0.5, -0.5  # light speaks for a, darkness for b
+    network.heads["expression"].layers[1] = layer
+    faces = np.zeros((2, 48, 48, 1), np.uint8)
+    faces[:, :24, :24] = 255
+    light, darkness = heat_maps(network, faces, np.array([0, 1]))
+    assert light[4:20, 4:20].min() > 0.9
+    assert light[28:, 28:].max() < 0.1
+    assert darkness[4:20, 4:20].max() < 0.1
+    assert darkness[32:44, 32:44].min() > 0.5
 
 
 @pytest.mark.parametrize("backbone", [name for name in names("backbones") if name != "timm"])

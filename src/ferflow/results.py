@@ -28,6 +28,7 @@ def text() -> str:
         "\n".join(
             (
                 "look next:",
+                "  reports/index.html        the report: everything on one page (open it in a browser)",
                 "  reports/ablation.md       every member side by side",
                 "  reports/evaluation/       all figures, comparisons, calibration, fairness, plots",
                 "  reports/data/             what validation and split found",

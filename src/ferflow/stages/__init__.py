@@ -31,7 +31,9 @@ ABLATION = Path("reports/ablation.csv")
 AXES = Path("reports/ablation")  # a table for every axis in which members differ
 EVALUATION = Path("reports/evaluation")
 ROBUSTNESS = Path("reports/robustness")
-EXPLANATIONS = Path("reports/explanations")
+PLOTS = Path("reports/plots")  # every picture of a figure, a folder a stage
+PAGE = Path("reports/index.html")
+MODEL_CARD = Path("reports/model_card.md")
 HISTORIES = Path("reports/training")
 REGISTRATION = Path("reports/registration.json")
 

@@ -23,9 +23,11 @@ from ferflow.stages import (
     COST,
     ENSEMBLE,
     EVALUATION,
+    HISTORIES,
     MANIFEST,
     MEMBERS,
     METRICS,
+    PLOTS,
     SPLITS,
     STUDENTS,
     Summary,
@@ -37,6 +39,7 @@ from ferflow.stages import (
 from ferflow.tables import load_labels, task_labels, task_target
 from ferflow.vocabulary import TASKS
 
+PICTURES = PLOTS / "evaluation"
 SIDES = ("val", "test", "test_leak_free")
 
 
@@ -56,7 +59,7 @@ class Judged:
 
 
 def run() -> Summary:
-    """Write ``reports/metrics.json``, ``reports/ablation*`` and ``reports/evaluation/``.
+    """Write ``reports/metrics.json``, ``reports/ablation*``, ``reports/evaluation/``, and pictures of it all.
 
     Test figures stand twice where the test split has images that are identical, or nearly, to ones in training or
     validation: on all of it (``test``), and without them (``test_leak_free``). Validation figures are beside them,
@@ -68,6 +71,7 @@ def run() -> Summary:
     cost = read_json(COST)
     fresh_folder(EVALUATION)
     fresh_folder(AXES)
+    fresh_folder(PICTURES)
     judge = _Judge(labels, settings.evaluate.resamples, settings.seed)
     judged: dict[str, Judged] = {}
     for name in [*settings.members, "ensemble", *settings.students]:
@@ -88,6 +92,8 @@ def run() -> Summary:
     for axis, groups in axes(settings.networks).items():
         _write_axis(axis, axis_table(axis, groups, settings.networks, figures, fps))
     _write_front(figures, cost)
+    histories = {name: pd.read_csv(HISTORIES / f"{name}.csv") for name in settings.networks}
+    plots.histories(histories, PICTURES / "training.png")
     rows = _write_ablation(settings, judged, bool(labels["nearly_leaked"].any()))
     _draw_gallery(labels, judged["ensemble"], settings.seed)
     shown = [name for name in rows[0] if name in ("member", "backbone", "modality") or name.endswith(("_accuracy", "_ccc"))]
@@ -141,7 +147,9 @@ def _right(one: Judged) -> dict[str, np.ndarray]:
 def _write_one(name: str, one: Judged) -> None:
     """What one network's folder in ``reports/evaluation`` holds: tables and plots of every classification."""
     folder = EVALUATION / name
+    shown = PICTURES / name
     folder.mkdir(parents=True)
+    shown.mkdir(parents=True)
     predictions, labels = one.test()
     for task, classes in one.card.tasks.items():
         if TASKS[task].kind != "classification":
@@ -149,7 +157,7 @@ def _write_one(name: str, one: Judged) -> None:
         own = task_labels(labels, task)
         found = confusion(predictions, own, task, classes)
         found.to_csv(folder / f"confusion_{task}.csv", index=False)
-        plots.confusion_matrix(found, classes, f"{name}: {task}, test", folder / f"confusion_{task}.png")
+        plots.confusion_matrix(found, classes, f"{name}: {task}, test", shown / f"confusion_{task}.png")
         by_class(predictions, own, task, classes).to_csv(folder / f"classes_{task}.csv", index=False)
         if task == "expression":
             _write_expression(folder, name, one, predictions, task_target(own, task, classes))
@@ -158,13 +166,13 @@ def _write_one(name: str, one: Judged) -> None:
 def _write_expression(folder: Path, name: str, one: Judged, predictions: pd.DataFrame, target: np.ndarray) -> None:
     classes = one.card.tasks["expression"]
     shares = predictions[task_columns("expression", classes)].to_numpy()
-    plots.curves(target, shares, classes, f"{name}: expression, test", folder / "curves.png")
+    plots.curves(target, shares, classes, f"{name}: expression, test", PICTURES / name / "curves.png")
     before = tempered(shares, 1 / one.card.temperatures.get("expression", 1.0))  # as it was before it was softened
     bins = {"as trained": reliability(before, target), "calibrated": reliability(shares, target)}
     pd.concat([table.assign(probabilities=kind) for kind, table in bins.items()]).to_csv(folder / "reliability.csv", index=False)
     covered = coverage(shares, target)
     covered.to_csv(folder / "coverage.csv", index=False)
-    plots.reliability(bins, covered, one.card.certain_above, f"{name}: expression, test", folder / "calibration.png")
+    plots.reliability(bins, covered, one.card.certain_above, f"{name}: expression, test", PICTURES / name / "calibration.png")
 
 
 def _write_fairness(judged: dict[str, Judged], judge: _Judge) -> None:
@@ -231,7 +239,7 @@ def _write_front(figures: dict[str, Figures], cost: dict[str, Any]) -> None:
         for by in ("gmac", "ms", "parameters"):
             table[f"efficient by {by}"] = efficient(table[by], table["accuracy"])
         table.to_csv(EVALUATION / "front.csv", index=False)
-        plots.front(table, EVALUATION / "front.png")
+        plots.front(table, PICTURES / "front.png")
 
 
 def _write_ablation(settings: params.Params, judged: dict[str, Judged], leaks: bool) -> list[dict[str, Any]]:
@@ -268,7 +276,7 @@ def _draw_gallery(labels: pd.DataFrame, one: Judged, seed: int) -> None:
     right = [name == truth for name, truth in zip(guess, chosen.loc[faces.ids, "expression"], strict=True)]
     captions = [f"{name} {100 * sure:.0f} %" for name, sure in zip(guess, table["confidence"], strict=True)]
     title = f"{card.dataset}: test faces and the ensemble's answer"
-    plots.gallery(list(faces.pixels), captions, right, title, EVALUATION / "gallery.png")
+    plots.gallery(list(faces.pixels), captions, right, title, PICTURES / "gallery.png")
 
 
 if __name__ == "__main__":

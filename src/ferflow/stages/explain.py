@@ -10,9 +10,9 @@ from ferflow.faces import Faces, load_faces
 from ferflow.released import load_network
 from ferflow.stages import (
     ENSEMBLE,
-    EXPLANATIONS,
     MANIFEST,
     MEMBERS,
+    PLOTS,
     SPLITS,
     STUDENTS,
     Summary,
@@ -23,14 +23,15 @@ from ferflow.stages import (
 from ferflow.tables import load_labels
 
 TASK = "expression"
+FOLDER = PLOTS / "explanations"
 SHOWN = 12
 A_CLASS = 40  # faces behind a class's mean map
 
 
 def run() -> Summary:
-    """Write ``reports/explanations/``: a picture of mean maps a network, and of mistakes and doubts of the ensemble."""
+    """Write ``reports/plots/explanations/``: a picture of mean maps a network, and of mistakes and doubts of the ensemble."""
     settings = params.load()
-    fresh_folder(EXPLANATIONS)
+    fresh_folder(FOLDER)
     labels = load_labels(MANIFEST, SPLITS)
     card = Card.model_validate(read_json(ENSEMBLE / "ensemble.json")["card"])
     if TASK not in card.tasks:
@@ -52,9 +53,7 @@ def run() -> Summary:
             if own.any():
                 pictures.append(overlaid(faces.pixels[own].mean(axis=0).astype(np.uint8), maps[own].mean(axis=0)))
                 captions.append(f"{expression} ({own.sum()})")
-        plots.gallery(
-            pictures, captions, None, f"{name}: {method}, mean of a class over its mean face", EXPLANATIONS / f"{name}.png"
-        )
+        plots.gallery(pictures, captions, None, f"{name}: {method}, mean of a class over its mean face", FOLDER / f"{name}.png")
         rows.append({"network": name, "method": method, "faces": len(faces.ids)})
     _draw_hard_ones(settings, known, card)
     return Summary("explain", rows)
@@ -85,7 +84,7 @@ def _draw_hard_ones(settings: params.Params, known: pd.DataFrame, card: Card) ->
         maps = heat_maps(network, faces.pixels, guess[order])
         pictures, captions = _pairs(faces, maps, order, classes, guess, target, confidence)
         title = f"The ensemble's {title}, and where {heaviest} looked ({METHODS[is_transformer(network)]})"
-        plots.gallery(pictures, captions, None, title, EXPLANATIONS / f"{file}.png")
+        plots.gallery(pictures, captions, None, title, FOLDER / f"{file}.png")
 
 
 def _pairs(

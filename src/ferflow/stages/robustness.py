@@ -15,6 +15,7 @@ from ferflow.stages import (
     ENSEMBLE,
     MANIFEST,
     MEMBERS,
+    PLOTS,
     ROBUSTNESS,
     SPLITS,
     STUDENTS,
@@ -30,9 +31,10 @@ TASK = "expression"
 
 
 def run() -> Summary:
-    """Write ``reports/robustness/``: ``table.csv`` (a row a network, corruption and strength), ``summary.csv``, a plot."""
+    """Write ``reports/robustness/``: ``table.csv`` (a row a network, corruption and strength), ``summary.csv``; and a plot."""
     settings = params.load()
     fresh_folder(ROBUSTNESS)
+    fresh_folder(PLOTS / "robustness")
     labels = load_labels(MANIFEST, SPLITS)
     ensemble = read_json(ENSEMBLE / "ensemble.json")
     card = Card.model_validate(ensemble["card"])
@@ -65,7 +67,7 @@ def run() -> Summary:
     table.to_csv(ROBUSTNESS / "table.csv", index=False)
     summary = _summary(table)
     summary.to_csv(ROBUSTNESS / "summary.csv", index=False)
-    plots.robustness(table, ROBUSTNESS / "robustness.png")
+    plots.robustness(table, PLOTS / "robustness" / "robustness.png")
     return Summary(
         f"robustness: accuracy of the {TASK}, percent, mean over five strengths, {len(faces.ids)} test faces",
         [{str(key): value for key, value in row.items()} for row in summary.round(1).to_dict("records")],

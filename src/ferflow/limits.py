@@ -23,8 +23,8 @@ LAW = (
     "Prohibited (AI Act, Article 5(1)(f), since 2 February 2025): inferring emotions of people at work and in education, "
     "except for medical or safety reasons.",
     "Prohibited (Article 5(1)(g)): putting individuals into categories by their biometric data to infer race, political "
-    "opinions, trade union membership, religion or belief, sex life or sexual orientation. The heads for race and gender exist to "
-    "measure fairness on labelled data; do not turn them on people.",
+    "opinions, trade union membership, religion or belief, sex life or sexual orientation. The heads for race and gender "
+    "exist to measure fairness on labelled data; do not turn them on people.",
     "High risk (Annex III, point 1): other emotion recognition, and biometric categorisation by sensitive attributes, with the "
     "duties of Chapter III for providers and deployers.",
     "People who are exposed to emotion recognition or biometric categorisation must be told (Article 50(3)), and their data are "

@@ -25,6 +25,7 @@ CHECKPOINTS = Path("models/checkpoints")  # of unfinished trainings; no stage's 
 ENSEMBLE = Path("models/ensemble")
 STUDENTS = Path("models/students")
 RELEASE = Path("models/release")
+REPORTS = Path("reports")
 METRICS = Path("reports/metrics.json")
 COST = Path("reports/cost.json")
 ABLATION = Path("reports/ablation.csv")

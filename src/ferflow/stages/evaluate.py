@@ -1,22 +1,18 @@
 """Stage evaluate: every figure of every network and the ensemble, with intervals; what is better than what; tables and plots."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ferflow import params, plots
-from ferflow.calibration import coverage, reliability, tempered
 from ferflow.card import Card, task_columns
 from ferflow.combiners import Combination
 from ferflow.comparison import axes, axis_table, pairs
-from ferflow.evaluation import Figures, ablation_row, by_class, confusion, evaluate, right_answers, tidy
+from ferflow.evaluation import Figures, ablation_row, tidy
 from ferflow.faces import load_faces
-from ferflow.fairness import by_group
 from ferflow.front import efficient
-from ferflow.resampling import Resamples
+from ferflow.judging import SIDES, Judge, Judged, write_fairness, write_network
 from ferflow.stages import (
     ABLATION,
     AXES,
@@ -28,6 +24,7 @@ from ferflow.stages import (
     MEMBERS,
     METRICS,
     PLOTS,
+    REPORTS,
     SPLITS,
     STUDENTS,
     Summary,
@@ -36,26 +33,9 @@ from ferflow.stages import (
     read_json,
     write_json,
 )
-from ferflow.tables import load_labels, task_labels, task_target
-from ferflow.vocabulary import TASKS
+from ferflow.tables import load_labels
 
 PICTURES = PLOTS / "evaluation"
-SIDES = ("val", "test", "test_leak_free")
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One network: its card, its predictions with the labels of the same faces, and its figures for each of ``SIDES``."""
-
-    card: Card
-    predictions: pd.DataFrame
-    labels: pd.DataFrame
-    figures: dict[str, Figures]
-
-    def test(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Predictions and labels of the test faces."""
-        side = (self.predictions["split"] == "test").to_numpy()
-        return self.predictions[side], self.labels[side]
 
 
 def run() -> Summary:
@@ -72,21 +52,21 @@ def run() -> Summary:
     fresh_folder(EVALUATION)
     fresh_folder(AXES)
     fresh_folder(PICTURES)
-    judge = _Judge(labels, settings.evaluate.resamples, settings.seed)
+    judge = Judge(labels, settings.evaluate.resamples, settings.seed)
     judged: dict[str, Judged] = {}
     for name in [*settings.members, "ensemble", *settings.students]:
         folder = ENSEMBLE if name == "ensemble" else (MEMBERS if name in settings.members else STUDENTS) / name
         card = Card.model_validate(ensemble["card"] if name == "ensemble" else read_json(folder / "card.json"))
         judged[name] = judge(card, pd.read_parquet(folder / "predictions.parquet"))
-        _write_one(name, judged[name])
+        write_network(REPORTS, name, judged[name])
     figures = {name: one.figures["test"] for name, one in judged.items()}
     write_json({name: {side: one.figures[side].headline() for side in SIDES} for name, one in judged.items()}, METRICS)
     tidy((n, side, one.figures[side]) for n, one in judged.items() for side in SIDES).to_csv(
         EVALUATION / "figures.csv", index=False
     )
-    compared = pairs(figures, {name: _right(one) for name, one in judged.items()})
+    compared = pairs(figures, {name: one.right() for name, one in judged.items()})
     compared.to_csv(EVALUATION / "comparisons.csv", index=False)
-    _write_fairness(judged, judge)
+    write_fairness(REPORTS, judged, judge)
     _write_ways(settings, ensemble, judged, judge, cost)
     fps = {name: values["fps"] for name, values in cost.items()}
     for axis, groups in axes(settings.networks).items():
@@ -100,95 +80,8 @@ def run() -> Summary:
     return Summary("evaluate: test split", [{name: row.get(name, "") for name in shown} for row in rows])
 
 
-class _Judge:
-    """Figures of every network on the same faces and the same bootstrap resamples of them."""
-
-    def __init__(self, labels: pd.DataFrame, resamples: int, seed: int) -> None:
-        self._labels, self._count, self._seed = labels, resamples, seed
-        self._resamples: dict[int, Resamples] = {}
-        self._ids: pd.Index | None = None
-
-    def __call__(self, card: Card, predictions: pd.DataFrame) -> Judged:
-        predictions = self.in_order(predictions)
-        labels = self._labels.loc[predictions["id"]]
-        test = (predictions["split"] == "test").to_numpy()
-        sides = {"val": ~test, "test": test, "test_leak_free": test & ~labels["nearly_leaked"].to_numpy(bool)}
-        figures: dict[str, Figures] = {}
-        for name, side in sides.items():
-            if name == "test_leak_free" and side.sum() == test.sum():
-                figures[name] = figures["test"]
-                continue
-            truth = {task: task_labels(labels[side], task) for task in card.tasks}
-            figures[name] = evaluate(predictions[side], truth, card.tasks, None if name == "val" else self.of(int(side.sum())))
-        return Judged(card, predictions, labels, figures)
-
-    def in_order(self, predictions: pd.DataFrame) -> pd.DataFrame:
-        """The rows in the order of the first network's, so that a resample means the same faces for all."""
-        if self._ids is None:
-            self._ids = pd.Index(predictions["id"])
-        return predictions.set_index("id").loc[self._ids].reset_index()
-
-    def of(self, rows: int) -> Resamples:
-        """The resamples of so many rows."""
-        if rows not in self._resamples:
-            self._resamples[rows] = Resamples(rows, self._count, self._seed)
-        return self._resamples[rows]
-
-
-def _right(one: Judged) -> dict[str, np.ndarray]:
-    predictions, labels = one.test()
-    return {
-        task: right_answers(predictions, task_labels(labels, task), task, classes)
-        for task, classes in one.card.tasks.items()
-        if TASKS[task].kind == "classification"
-    }
-
-
-def _write_one(name: str, one: Judged) -> None:
-    """What one network's folder in ``reports/evaluation`` holds: tables and plots of every classification."""
-    folder = EVALUATION / name
-    shown = PICTURES / name
-    folder.mkdir(parents=True)
-    shown.mkdir(parents=True)
-    predictions, labels = one.test()
-    for task, classes in one.card.tasks.items():
-        if TASKS[task].kind != "classification":
-            continue
-        own = task_labels(labels, task)
-        found = confusion(predictions, own, task, classes)
-        found.to_csv(folder / f"confusion_{task}.csv", index=False)
-        plots.confusion_matrix(found, classes, f"{name}: {task}, test", shown / f"confusion_{task}.png")
-        by_class(predictions, own, task, classes).to_csv(folder / f"classes_{task}.csv", index=False)
-        if task == "expression":
-            _write_expression(folder, name, one, predictions, task_target(own, task, classes))
-
-
-def _write_expression(folder: Path, name: str, one: Judged, predictions: pd.DataFrame, target: np.ndarray) -> None:
-    classes = one.card.tasks["expression"]
-    shares = predictions[task_columns("expression", classes)].to_numpy()
-    plots.curves(target, shares, classes, f"{name}: expression, test", PICTURES / name / "curves.png")
-    before = tempered(shares, 1 / one.card.temperatures.get("expression", 1.0))  # as it was before it was softened
-    bins = {"as trained": reliability(before, target), "calibrated": reliability(shares, target)}
-    pd.concat([table.assign(probabilities=kind) for kind, table in bins.items()]).to_csv(folder / "reliability.csv", index=False)
-    covered = coverage(shares, target)
-    covered.to_csv(folder / "coverage.csv", index=False)
-    plots.reliability(bins, covered, one.card.certain_above, f"{name}: expression, test", PICTURES / name / "calibration.png")
-
-
-def _write_fairness(judged: dict[str, Judged], judge: _Judge) -> None:
-    tables = []
-    for name, one in judged.items():
-        predictions, labels = one.test()
-        tables.append(
-            [table.assign(member=name) for table in by_group(predictions, labels, one.card.tasks, judge.of(len(labels)))]
-        )
-    for file, parts in zip(("groups", "gaps"), zip(*tables, strict=True), strict=True):
-        table = pd.concat(parts)
-        table[["member", *table.columns.drop("member")]].to_csv(EVALUATION / f"fairness_{file}.csv", index=False)
-
-
 def _write_ways(
-    settings: params.Params, ensemble: dict[str, Any], judged: dict[str, Judged], judge: _Judge, cost: dict[str, Any]
+    settings: params.Params, ensemble: dict[str, Any], judged: dict[str, Judged], judge: Judge, cost: dict[str, Any]
 ) -> None:
     """``ensembles.csv``: every way to combine, with its loss on validation, which chose, and its figures on test."""
     rows = []

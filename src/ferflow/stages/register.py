@@ -31,7 +31,7 @@ from ferflow.stages import (
 )  # fmt: skip
 from ferflow.tables import load_labels
 
-_FILES = (PAGE, MODEL_CARD, ABLATION, ABLATION.with_suffix(".md"), METRICS, RELEASE / "parity.json", DATA_REPORTS / "validation.md")
+_TABLES = (METRICS, ABLATION, ABLATION.with_suffix(".md"), RELEASE / "parity.json", DATA_REPORTS / "validation.md")
 
 
 def run() -> Summary:
@@ -48,7 +48,23 @@ def run() -> Summary:
             settings=member.model_dump() | {"seed": settings.seed, "dataset": settings.dataset.source},
             history=read_history(HISTORIES / f"{name}.csv"),
             metrics=flatten(metrics[name]),
-            files=[*_FILES, *sorted(EVALUATION.glob("*.csv"))],
+            files=[
+                (MEMBERS if name in settings.members else STUDENTS) / name / "card.json",
+                *sorted((PLOTS / "evaluation" / name).glob("*.png")),
+            ],
+        )
+        for name, member in settings.networks.items()
+    ]
+    result = tracking.register_release(
+        release,
+        release_hash=sha256(release.read_bytes()).hexdigest(),
+        experiment=settings.register_.experiment,
+        model=settings.register_.model,
+        members=members,
+        metrics=flatten(metrics[settings.export.model]),
+        tags={"code": code_version(), "data": file_hash(MANIFEST), "dataset": settings.dataset.source},
+        input_example=example,
+        files=[PAGE, MODEL_CARD, *_TABLES, *sorted(EVALUATION.glob("*.csv"))],
     )
     write_json(vars(result), REGISTRATION)
     return Summary("register", [vars(result)])

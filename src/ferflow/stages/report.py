@@ -20,13 +20,14 @@ from ferflow.stages import (
     PAGE,
     PLOTS,
     RELEASE,
+    REPORTS,
     ROBUSTNESS,
     Summary,
     main,
     read_json,
 )
 
-_DRAWN = "synthetic"  # the source whose faces are drawn
+DRAWN = "synthetic"  # the source whose faces are drawn
 
 
 def run() -> Summary:
@@ -38,17 +39,17 @@ def run() -> Summary:
         _comparisons(),
         _ensembles(),
         _cost(metrics),
-        _calibration(metrics),
-        _fairness(settings.export.model),
+        calibration(REPORTS, list(metrics)),
+        fairness(REPORTS, settings.export.model),
         _robustness(),
         _axes(),
-        _networks(list(metrics)),
+        network_by_network(REPORTS, list(metrics)),
         _looks(list(metrics)),
         _data(),
     ]
     sections = [section for section in sections if section.words or section.tables or section.pictures or section.folded]
     title = f"ferflow: {settings.dataset.source}, {len(settings.networks)} networks and their ensemble"
-    PAGE.write_text(page(title, _tiles(settings, metrics, cost), settings.dataset.source == _DRAWN, sections))
+    PAGE.write_text(page(title, _tiles(settings, metrics, cost), settings.dataset.source == DRAWN, sections))
     MODEL_CARD.write_text(_card(settings, metrics, cost))
     return Summary("report", [{"file": str(path), "kilobytes": path.stat().st_size // 1000} for path in (PAGE, MODEL_CARD)])
 
@@ -72,13 +73,14 @@ def _tiles(settings: params.Params, metrics: dict[str, Any], cost: dict[str, Any
     return tiles
 
 
-def _shown(values: dict[str, Any], metric: str) -> str:
+def figure(values: dict[str, Any], metric: str) -> str:
     """A figure of ``metrics.json`` with its interval; accuracy and F1 in percent."""
     percent = metric in ("accuracy", "macro_f1")
     return with_interval(values.get(metric), values.get(f"{metric}_low"), values.get(f"{metric}_high"), percent)
 
 
-def _main_metric(values: dict[str, Any]) -> str:
+def main_metric(values: dict[str, Any]) -> str:
+    """The figure by which a task is called good or bad."""
     return next(metric for metric in ("accuracy", "ccc", "score") if metric in values)
 
 
@@ -87,13 +89,13 @@ def _members(metrics: dict[str, Any], cost: dict[str, Any]) -> Section:
     rows, sides_of = [], []
     names = {"val": "validation", "test": "test, all", "test_leak_free": "test, leak-free"}
     for name, sides in metrics.items():
-        found = {task: _main_metric(values) for task, values in sides["test"].items()}
-        row = {"network": name} | {f"{task} {metric}": _shown(sides["test"][task], metric) for task, metric in found.items()}
+        found = {task: main_metric(values) for task, values in sides["test"].items()}
+        row = {"network": name} | {f"{task} {metric}": figure(sides["test"][task], metric) for task, metric in found.items()}
         price = {"M parameters": cost[name]["parameters"] / 1e6, "GMAC": cost[name]["gmac"], "FPS": cost[name]["fps"]}
         rows.append(row | price)
         for side, words in names.items():
             if values := sides[side].get("expression"):
-                shown = {metric: _shown(values, metric) for metric in ("accuracy", "macro_f1")}
+                shown = {metric: figure(values, metric) for metric in ("accuracy", "macro_f1")}
                 sides_of.append({"network": name, "faces": words, "n": values["n"]} | shown)
     words = "Test split; accuracy in percent, in brackets 95 % bootstrap intervals. Validation alone chose."
     section = Section("Networks", [words], [table("All test faces", pd.DataFrame(rows))])
@@ -160,11 +162,12 @@ def _cost(metrics: dict[str, Any]) -> Section:
     return section
 
 
-def _calibration(metrics: dict[str, Any]) -> Section:
+def calibration(reports: Path, names: list[str]) -> Section:
+    """Calibration errors before and after, and the picture of the ensemble, or of the only network."""
     section = Section("Calibration")
     rows = []
-    for name in metrics:
-        bins = _read(EVALUATION / name / "reliability.csv")
+    for name in names:
+        bins = _read(reports / "evaluation" / name / "reliability.csv")
         if bins.empty:
             continue
         row: dict[str, Any] = {"network": name}
@@ -173,16 +176,18 @@ def _calibration(metrics: dict[str, Any]) -> Section:
         rows.append(row)
     if rows:
         section.words.append(
-            "Temperatures and the threshold of certainty were fitted on validation faces; the figures are of the test split. Below "
-            'the threshold an answer is "uncertain".'
+            "Temperatures and the threshold of certainty were fitted on validation faces; the figures are of the test split. "
+            'Below the threshold an answer is "uncertain".'
         )
         section.tables.append(table("Expected calibration error (15 bins)", pd.DataFrame(rows)))
-        section.pictures.append(picture("The ensemble", PLOTS / "evaluation" / "ensemble" / "calibration.png"))
+        shown = "ensemble" if "ensemble" in names else names[0]
+        section.pictures.append(picture(shown, reports / "plots/evaluation" / shown / "calibration.png"))
     return section
 
 
-def _fairness(released: str) -> Section:
-    groups, gaps = _read(EVALUATION / "fairness_groups.csv"), _read(EVALUATION / "fairness_gaps.csv")
+def fairness(reports: Path, released: str) -> Section:
+    """Groups and gaps of what is released; gaps of all."""
+    groups, gaps = (_read(reports / "evaluation" / f"fairness_{file}.csv") for file in ("groups", "gaps"))
     section = Section("Fairness")
     if groups.empty:
         return section
@@ -223,14 +228,15 @@ def _axes() -> Section:
     return section
 
 
-def _networks(names: list[str]) -> Section:
+def network_by_network(reports: Path, names: list[str]) -> Section:
+    """Every picture and every table of classes, folded, a part a network."""
     section = Section("Network by network")
     for name in names:
-        folder = PLOTS / "evaluation" / name
+        folder = reports / "plots/evaluation" / name
         pictures = [picture(f"{name}: {path.stem.replace('_', ' ')}", path) for path in sorted(folder.glob("*.png"))]
         tables = [
             table(f"{name}: {path.stem.removeprefix('classes_')}, class by class", _read(path))
-            for path in sorted((EVALUATION / name).glob("classes_*.csv"))
+            for path in sorted((reports / "evaluation" / name).glob("classes_*.csv"))
         ]
         section.folded.append(Section(name, tables=tables, pictures=pictures))
     return section
@@ -277,7 +283,7 @@ def _card(settings: params.Params, metrics: dict[str, Any], cost: dict[str, Any]
             if values.get(metric) is not None:
                 kind = f"{task} {metric}"
                 results.append(EvalResult("image-classification", source, kind, metric, values[metric], dataset_split="test"))
-                rows.append({"task": task, "metric": metric, "value": _shown(values, metric), "n": values["n"]})
+                rows.append({"task": task, "metric": metric, "value": figure(values, metric), "n": values["n"]})
     front = ModelCardData(
         library_name="onnx",
         pipeline_tag="image-classification",
@@ -289,7 +295,7 @@ def _card(settings: params.Params, metrics: dict[str, Any], cost: dict[str, Any]
     facts = {
         "title": f"{settings.register_.model}: {', '.join(card['tasks'])}",
         "summary": f"One ONNX graph: uint8 RGB face crops of {card['input_size']} pixels in, calibrated probabilities out.",
-        "drawn": limits.DRAWN if source == _DRAWN else "",
+        "drawn": limits.DRAWN if source == DRAWN else "",
         "model": {
             "networks": ", ".join(f"{member} ({label})" for member, label in card["members"].items()),
             "parameters": f"{card['parameters']:,}",

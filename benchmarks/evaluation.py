@@ -60,7 +60,9 @@ def make_project(faces: int, members: int) -> None:
         scores[np.arange(len(ids)), truth] += 1 + 0.1 * index
         shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
         tables = [
-            predictions_table(card, [i for i, s in zip(ids, splits, strict=True) if s == side], side, {"expression": shares[splits == side]})
+            predictions_table(
+                card, [i for i, s in zip(ids, splits, strict=True) if s == side], side, {"expression": shares[splits == side]}
+            )
             for side in count
         ]
         pd.concat(tables).to_parquet(folder / "predictions.parquet")
@@ -85,7 +87,9 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         os.chdir(folder)
         make_project(arguments.faces, arguments.members)
-        print(f"{arguments.members} members x {arguments.faces} test faces\n\n| stage | seconds | peak GiB so far |\n|---|---|---|")
+        print(
+            f"{arguments.members} members x {arguments.faces} test faces\n\n| stage | seconds | peak GiB so far |\n|---|---|---|"
+        )
         for stage in STAGES:
             started = time.perf_counter()
             subprocess.run([sys.executable, "-m", f"ferflow.stages.{stage}"], check=True, stdout=subprocess.DEVNULL)

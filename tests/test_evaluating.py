@@ -21,8 +21,6 @@ def faces(tmp_path):
     return tmp_path / "faces"
 
 
-
-
 def test_the_same_tables_and_page_come_out(release, faces, tmp_path):
     out = tmp_path / "out"
     result = CliRunner().invoke(
@@ -57,7 +55,9 @@ class Blind:
 
 def test_a_face_that_is_not_found_is_an_error_and_is_listed(release, faces, tmp_path):
     (faces / "sad" / "broken.png").write_bytes(b"no picture")
-    dataset = Dataset(source="folder", path=faces, image_size=40, options={"classes": {"happy": "happy", "sad": "sad", "bored": "anger"}})
+    dataset = Dataset(
+        source="folder", path=faces, image_size=40, options={"classes": {"happy": "happy", "sad": "sad", "bored": "anger"}}
+    )
     summary = evaluating.run(Predictor(release), dataset, tmp_path / "out", Blind(), 100, 0)
     missed = pd.read_csv(tmp_path / "out/missed.csv")["id"]
     assert len(missed) == 22
@@ -76,6 +76,8 @@ def test_a_face_that_is_not_found_is_an_error_and_is_listed(release, faces, tmp_
 def test_faces_without_any_label_that_it_knows_are_refused(release, tmp_path):
     (tmp_path / "faces").mkdir()
     pd.DataFrame({"id": ["a"], "image": [png()], "age": [30.0]}).to_parquet(tmp_path / "faces.parquet")
-    result = CliRunner().invoke(app, ["evaluate", str(release), "parquet", str(tmp_path / "faces.parquet"), "--out", str(tmp_path / "o")])
+    result = CliRunner().invoke(
+        app, ["evaluate", str(release), "parquet", str(tmp_path / "faces.parquet"), "--out", str(tmp_path / "o")]
+    )
     assert result.exit_code == 1
     assert "no face has a label of expression, affect, gender" in result.output

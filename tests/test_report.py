@@ -32,7 +32,9 @@ def html(tmp_path):
         {"network": ["b", "a", "<i>c</i>"], "accuracy": ["91.5 [90.1, 92.0]", "9.5 [8.0, 10.0]", ""], "n": [2, 1000, np.nan]}
     )
     inner = Section("Folded", words=["inside"])
-    section = Section("Networks & more", ["words"], [table("caption", frame)], [picture("a picture", tmp_path / "one.png")], [inner])
+    section = Section(
+        "Networks & more", ["words"], [table("caption", frame)], [picture("a picture", tmp_path / "one.png")], [inner]
+    )
     return page("Report", [("accuracy", "91.5 %", "of 10")], drawn=True, sections=[section])
 
 
@@ -51,9 +53,19 @@ def test_a_browser_shows_its_pictures_and_sorts_its_tables(html, tmp_path):
     if not (browser := shutil.which("chromium") or shutil.which("google-chrome")):
         pytest.skip("no Chromium here: apt install chromium")
     (tmp_path / "index.html").write_text(html.replace("</body>", SORTED + "</body>"))
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", f"--user-data-dir={tmp_path / 'profile'}"]
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=5000",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
     done = subprocess.run(
-        [browser, *flags, "--dump-dom", f"file://{tmp_path / 'index.html'}"], capture_output=True, text=True, timeout=120, check=True
+        [browser, *flags, "--dump-dom", f"file://{tmp_path / 'index.html'}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     found = re.search(r'<pre id="found">(.*)</pre>', done.stdout)
     assert found, done.stdout[-2000:]

@@ -147,7 +147,9 @@ def _in_words(dataset: Dataset, seen: _Seen, labels: pd.DataFrame, card: Card, d
             present = task_labels(labels, task).iloc[:, 0].dropna()
             if unknown := sorted(set(present) - set(classes)):
                 count = int(present.isin(unknown).sum())
-                words.append(f"{task}: {count:,} faces are {', '.join(unknown)}, which the release does not know; they do not count")
+                words.append(
+                    f"{task}: {count:,} faces are {', '.join(unknown)}, which the release does not know; they do not count"
+                )
             if len(present) and (absent := [name for name in classes if name not in set(present)]):
                 words.append(f"{task}: no face is {', '.join(absent)}")
     return words

@@ -104,9 +104,7 @@ def write_network(reports: Path, name: str, one: Judged) -> None:
             _write_expression(folder, shown, name, one, predictions, task_target(own, task, classes))
 
 
-def _write_expression(
-    folder: Path, shown: Path, name: str, one: Judged, predictions: pd.DataFrame, target: np.ndarray
-) -> None:
+def _write_expression(folder: Path, shown: Path, name: str, one: Judged, predictions: pd.DataFrame, target: np.ndarray) -> None:
     classes = one.card.tasks["expression"]
     shares = predictions[task_columns("expression", classes)].to_numpy()
     plots.curves(target, shares, classes, f"{name}: expression, test", shown / "curves.png")

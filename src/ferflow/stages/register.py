@@ -11,6 +11,7 @@ from ferflow import params, tracking
 from ferflow.faces import load_faces
 from ferflow.stages import (
     ABLATION,
+    AXES,
     DATA_REPORTS,
     EVALUATION,
     HISTORIES,
@@ -31,7 +32,7 @@ from ferflow.stages import (
 )  # fmt: skip
 from ferflow.tables import load_labels
 
-_TABLES = (METRICS, ABLATION, ABLATION.with_suffix(".md"), RELEASE / "parity.json", DATA_REPORTS / "validation.md")
+_FILES = (METRICS, ABLATION, ABLATION.with_suffix(".md"), RELEASE / "parity.json", DATA_REPORTS / "validation.md")
 
 
 def run() -> Summary:
@@ -64,7 +65,10 @@ def run() -> Summary:
         metrics=flatten(metrics[settings.export.model]),
         tags={"code": code_version(), "data": file_hash(MANIFEST), "dataset": settings.dataset.source},
         input_example=example,
-        files=[PAGE, MODEL_CARD, *_TABLES, *sorted(EVALUATION.glob("*.csv"))],
+        files=[PAGE, MODEL_CARD, *_FILES, *sorted((PLOTS / "evaluation").glob("*.png"))],
+        tables=[
+            path for path in (ABLATION, *sorted(EVALUATION.glob("*.csv")), *sorted(AXES.glob("*.csv"))) if path.stat().st_size > 1
+        ],
     )
     write_json(vars(result), REGISTRATION)
     return Summary("register", [vars(result)])

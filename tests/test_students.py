@@ -84,8 +84,8 @@ def test_the_report_holds_it_all():
     export.run()
     report.run()
     html = params.Path("reports/index.html").read_text()
-    for title in ("Networks", "Is one better?", "Ensembles", "Accuracy and cost", "Calibration", "Fairness", "Robustness", "Ablations",
-                  "Network by network", "Where they look", "Data", "Limits and law"):  # fmt: skip
+    titles = "Networks|Is one better?|Ensembles|Accuracy and cost|Calibration|Fairness|Robustness|Ablations|Network by network"
+    for title in [*titles.split("|"), "Where they look", "Data", "Limits and law"]:
         assert f"<h2>{title}</h2>" in html, title
     assert html.count("data:image/png") > 20
     card = params.Path("reports/model_card.md").read_text()

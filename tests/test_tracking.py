@@ -50,10 +50,9 @@ def test_releases_are_registered_once_and_completed_where_something_failed(regis
     assert (again.version, again.created) == (1, False)
     assert len(mlflow.search_runs(experiment_names=["e"])) == 2, "one parent and one member, however often it is called"
     register(**{"test.new_metric": 0.7})
-    shown = mlflow.load_table(
-        "tables/ablation.json", run_ids=[mlflow.search_runs(["e"], "tags.ferflow.complete = 'true'").run_id[0]]
-    )
-    assert shown["member"].tolist() == ["cnn"]
+    parent = mlflow.search_runs(experiment_names=["e"], filter_string="tags.`ferflow.complete` = 'true'").run_id[0]
+    shown = mlflow.artifacts.load_dict(f"runs:/{parent}/tables/ablation.json")
+    assert shown == {"columns": ["member", "accuracy"], "data": [["cnn", 0.5]]}
     runs = mlflow.search_runs(experiment_names=["e"])
     assert len(runs) == 4, "new figures of a known release are a new run"
     assert runs["metrics.test.new_metric"].max() == 0.7

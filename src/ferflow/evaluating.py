@@ -16,7 +16,7 @@ from ferflow.inference import Predictor, crop_face
 from ferflow.ingestion import ingest
 from ferflow.judging import Judge, write_fairness, write_network
 from ferflow.params import Dataset
-from ferflow.report import Section, page, table
+from ferflow.report import Section, Table, page, table
 from ferflow.stages import Summary, fresh_folder, write_json
 from ferflow.stages.report import DRAWN, calibration, fairness, figure, main_metric, network_by_network
 from ferflow.tables import iter_images, predictions_table, read_labels, task_labels, task_target
@@ -84,7 +84,7 @@ def run(predictor: Predictor, dataset: Dataset, out: Path, detector: Detector | 
     return Summary(f"evaluate: {'; '.join(words)}\n{out / 'index.html'}", rows)
 
 
-def _every(out: Path) -> object:
+def _every(out: Path) -> Table:
     return table("Every figure", pd.read_csv(out / "evaluation/figures.csv").drop(columns=["member", "faces"]))
 
 

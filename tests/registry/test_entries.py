@@ -191,8 +191,9 @@ def test_crp_changes_faces():
 def test_a_metric_prefers_the_right_answer(name):
     metric = get("metrics", name)
     if metric.kind in ("classification", "ordered"):
-        truth = np.array([0, 1, 2, 0])
-        right, wrong = np.eye(3)[truth], np.eye(3)[(truth + 1) % 3]
+        truth = np.array([0, 1, 2, 3, 0])
+        right = np.eye(4)[truth]
+        wrong = (1 - np.eye(4)[truth]) / 3
     else:
         truth = np.array([0.0, 0.5, -0.5])
         right, wrong = truth, -truth

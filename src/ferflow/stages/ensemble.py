@@ -33,6 +33,7 @@ def run() -> Summary:
 
     ways: dict[str, list[Candidate]] = {}
     chosen: dict[str, Combination] = {}
+    names_of_chosen: dict[str, str] = {}
     outputs: dict[str, np.ndarray] = {}
     certain = 0.0
     for task, classes in tasks.items():
@@ -50,7 +51,7 @@ def run() -> Summary:
             certain = certain_above(outputs[task][is_val], target, settings.calibrate.certain_accuracy)
         places = [names.index(name) for name in able]
         ways[task] = [replace(one, combination=one.combination.among(places, len(names))) for one in found]
-        chosen[task] = best.combination.among(places, len(names))
+        chosen[task], names_of_chosen[task] = best.combination.among(places, len(names)), best.name
 
     card = Card(
         name="ensemble",
@@ -69,12 +70,15 @@ def run() -> Summary:
     ENSEMBLE.mkdir(parents=True, exist_ok=True)
     pd.concat(frames).to_parquet(ENSEMBLE / "predictions.parquet", compression="zstd", index=False)
     content = {"card": card.model_dump(), "combinations": {task: how.as_dict() for task, how in chosen.items()}}
+    content["chosen"] = names_of_chosen
     content["ways"] = {
         task: [{"way": one.name, "loss": one.loss, "combination": one.combination.as_dict()} for one in found]
         for task, found in ways.items()
     }
     write_json(content, ENSEMBLE / "ensemble.json")
-    return Summary("ensemble: the way with the least loss in cross-validation on validation faces", _rows(ways, chosen, names))
+    return Summary(
+        "ensemble: the way with the least loss in cross-validation on validation faces", _rows(ways, names_of_chosen, names)
+    )
 
 
 def _wanted(found: list[Candidate], way: str) -> Candidate:
@@ -87,11 +91,11 @@ def asked(combinations: dict[str, Combination], names: list[str]) -> list[str]:
     return [name for index, name in enumerate(names) if any(how.weights[index] for how in combinations.values())]
 
 
-def _rows(ways: dict[str, list[Candidate]], chosen: dict[str, Combination], names: list[str]) -> list[dict[str, object]]:
+def _rows(ways: dict[str, list[Candidate]], chosen: dict[str, str], names: list[str]) -> list[dict[str, object]]:
     rows = []
-    for task, how in chosen.items():
-        way = next(one for one in ways[task] if one.combination == how)
-        weights = {name: round(weight, 3) for name, weight in zip(names, how.weights, strict=True)}
+    for task, found in ways.items():
+        way = next(one for one in found if one.name == chosen[task])
+        weights = {name: round(weight, 3) for name, weight in zip(names, way.combination.weights, strict=True)}
         rows.append({"task": task, "way": way.name, "loss": round(way.loss, 4), **weights})
     return rows
 

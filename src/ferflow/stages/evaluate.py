@@ -88,7 +88,6 @@ def _write_ways(
     for task, ways in ensemble["ways"].items():
         classes = tuple(judged["ensemble"].card.tasks[task])
         names = list(settings.members)
-        chosen = ensemble["combinations"][task]
         for way in ways:
             how = Combination(**way["combination"])
             asked = [name for name, weight in zip(names, how.weights, strict=True) if weight]
@@ -101,7 +100,12 @@ def _write_ways(
             table[task_columns(task, classes)] = how(stacked)
             card = judged["ensemble"].card.model_copy(update={"tasks": {task: classes}})
             found = judge(card, table)
-            row = {"task": task, "way": way["way"], "chosen": way["combination"] == chosen, "validation loss": way["loss"]}
+            row = {
+                "task": task,
+                "way": way["way"],
+                "chosen": way["way"] == ensemble["chosen"][task],
+                "validation loss": way["loss"],
+            }
             for side in ("val", "test"):
                 for column, value in found.figures[side].headline().items():
                     for metric in ("accuracy", "ccc"):

@@ -79,6 +79,11 @@ def read_history(path: Path) -> list[dict[str, float]]:
     return [{str(name): float(value) for name, value in row.items()} for row in pd.read_csv(path).to_dict("records")]
 
 
+def has_rows(table: Path) -> bool:
+    """Whether a CSV file holds more than its head."""
+    return table.read_text().count("\n") > 1
+
+
 def flatten(figures: dict[str, Any], prefix: str = "") -> dict[str, float]:
     """Nested figures as MLflow's flat names: ``{"test": {"expression": {"accuracy": 1}}}`` to ``test.expression.accuracy``."""
     flat: dict[str, float] = {}

@@ -152,7 +152,7 @@ def _cost(metrics: dict[str, Any]) -> Section:
     section.pictures.append(picture("Accuracy against cost", PLOTS / "evaluation" / "front.png"))
     section.tables.append(table("Every network", found))
     validation = {name: sides["val"]["expression"]["accuracy"] for name, sides in metrics.items() if "expression" in sides["val"]}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for by in ("ms", "parameters", "gmac"):
         for limit in sorted(found[by]):
             best = to_ship(found, validation, by, limit)
@@ -196,10 +196,12 @@ def fairness(reports: Path, released: str) -> Section:
         "judged. A gap is the best group minus the worst, with the interval of these two."
     )
     own = groups[groups["member"] == released].drop(columns="member")
-    section.tables += [
-        table(f"Gaps of {released}", gaps[gaps["member"] == released].drop(columns="member")),
-        table(f"Groups of {released}", own),
-    ]
+    section.tables.extend(
+        [
+            table(f"Gaps of {released}", gaps[gaps["member"] == released].drop(columns="member")),
+            table(f"Groups of {released}", own),
+        ]
+    )
     section.folded.append(Section("Gaps of every network", tables=[table("Gaps", gaps)]))
     return section
 

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 
@@ -113,6 +114,9 @@ def front(table: pd.DataFrame, path: Path) -> None:
         for name, cost, accuracy in zip(table["network"], table[by], 100 * table["accuracy"], strict=True):
             axes.annotate(name, (cost, accuracy), (5, 5), textcoords="offset points", fontsize=7)
         axes.set(xlabel=label, xscale="log")
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(ScalarFormatter())
+        axes.tick_params(axis="x", which="both", labelsize=7, rotation=30)
         axes.grid(alpha=0.3)
     pair[0].set_ylabel("accuracy of the expression, test, percent")
     figure.suptitle("What accuracy costs: on the red line lies what none beats", fontsize=10)

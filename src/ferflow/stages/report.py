@@ -130,6 +130,14 @@ def _comparisons() -> Section:
     return section
 
 
+def _way(row: dict[Any, Any]) -> dict[str, Any]:
+    """A row of ``ensembles.csv`` with its figures and their intervals in one cell each."""
+    shown = {key: row[key] for key in ("way", "chosen", "validation loss")}
+    for key in (key for key in row if str(key).endswith((" accuracy", " ccc")) and row[key] == row[key]):
+        shown[key] = with_interval(row[key], row.get(f"{key}_low"), row.get(f"{key}_high"), key.endswith("accuracy"))
+    return shown | {key: row[key] for key in ("gmac", "parameters", "members")}
+
+
 def _ensembles() -> Section:
     found = _read(EVALUATION / "ensembles.csv")
     section = Section("Ensembles")
@@ -140,7 +148,7 @@ def _ensembles() -> Section:
         "test figures only report."
     )
     for task, own in found.groupby("task", sort=False):
-        section.tables.append(table(str(task), own.drop(columns="task").dropna(axis=1, how="all")))
+        section.tables.append(table(str(task), pd.DataFrame([_way(row) for row in own.to_dict("records")])))
     return section
 
 
@@ -283,8 +291,8 @@ def _card(settings: params.Params, metrics: dict[str, Any], cost: dict[str, Any]
     for task, values in metrics[name]["test"].items():
         for metric in ("accuracy", "macro_f1", "ccc", "score"):
             if values.get(metric) is not None:
-                kind = f"{task} {metric}"
-                results.append(EvalResult("image-classification", source, kind, metric, values[metric], dataset_split="test"))
+                named = {"metric_name": f"{task} {metric}", "dataset_split": "test"}
+                results.append(EvalResult("image-classification", source, source, metric, values[metric], **named))
                 rows.append({"task": task, "metric": metric, "value": figure(values, metric), "n": values["n"]})
     front = ModelCardData(
         library_name="onnx",

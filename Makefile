@@ -26,8 +26,8 @@ repro: setup ## run the whole pipeline (dvc repro) and print what came out
 	dvc repro
 	@ferflow results
 
-test: setup ## run the tests
-	python -m pytest
+test: setup ## run the tests, a file a core
+	OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: setup ## format, lint, types, layers
 	ruff format --check .

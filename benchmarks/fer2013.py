@@ -6,20 +6,20 @@ reads what the pipeline made and writes reports/benchmarks/fer2013.csv and fer20
 here stay as they were, so that runs of several days add up. Speed is measured here and now, on one machine.
 """
 
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from ferflow import params
 from ferflow.card import Card
+from ferflow.combiners import Combination
+from ferflow.cost import gmac, timed
 from ferflow.evaluation import evaluate
-from ferflow.model import FaceNetwork
+from ferflow.model import EnsembleNetwork
 from ferflow.released import load_network
+from ferflow.resampling import Resamples
 from ferflow.stages import ENSEMBLE, HISTORIES, MANIFEST, MEMBERS, SPLITS, STUDENTS, read_json
 from ferflow.stages.register import code_version
 from ferflow.tables import load_labels, task_labels
@@ -46,25 +46,6 @@ AUTHORS = {
 }
 
 
-def gmac(network: FaceNetwork, size: int, channels: int) -> float:
-    """Billions of multiplications with addition for one face, all its views together."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.predict(torch.zeros(1, size, size, channels, dtype=torch.uint8))
-    return counter.get_total_flops() / 2e9
-
-
-def speed(network: FaceNetwork, size: int, channels: int) -> float:
-    """Faces a second in batches of 64, the best of three."""
-    faces = torch.zeros(64, size, size, channels, dtype=torch.uint8)
-    found = []
-    with torch.no_grad():
-        for _ in range(4):
-            started = time.perf_counter()
-            network.predict(faces)
-            found.append(64 / (time.perf_counter() - started))
-    return max(found[1:])
-
-
 def figures(name: str, folder: Path, labels: pd.DataFrame) -> dict[str, Any]:
     """Accuracy and macro F1 of the expression on validation, on the test split, and on its leak-free part, in percent."""
     card = Card.model_validate(
@@ -78,10 +59,12 @@ def figures(name: str, folder: Path, labels: pd.DataFrame) -> dict[str, Any]:
     row: dict[str, Any] = {"parameters": card.parameters}
     for side, chosen in sides.items():
         part = predictions[chosen]
-        found = evaluate(part, {"expression": task_labels(labels.loc[part["id"]], "expression")}, tasks)["expression"]
-        row[side] = 100 * found["accuracy"]
+        resamples = Resamples(len(part), 1000) if side == "test" else None
+        found = evaluate(part, {"expression": task_labels(labels.loc[part["id"]], "expression")}, tasks, resamples)
+        row[side] = 100 * found.values["expression"]["accuracy"]
         if side == "test":
-            row |= {"low": 100 * found["accuracy_low"], "high": 100 * found["accuracy_high"], "macro_f1": 100 * found["macro_f1"]}
+            low, high = found.interval("expression", "accuracy")
+            row |= {"low": 100 * low, "high": 100 * high, "macro_f1": 100 * found.values["expression"]["macro_f1"]}
     return row
 
 
@@ -90,9 +73,10 @@ def measured(settings: params.Params, name: str, labels: pd.DataFrame) -> dict[s
     member = settings.networks[name]
     folder = (MEMBERS if name in settings.members else STUDENTS) / name
     network, history = load_network(member, folder), pd.read_csv(HISTORIES / f"{name}.csv")
-    size, channels = settings.dataset.image_size, 1 if member.modality == "gray" else 3
-    row = {"member": name, "network": member.label, **figures(name, folder, labels), "gmac": gmac(network, size, channels)}
-    row |= {"faces_s": speed(network, size, channels), "train_min": history["epoch_s"].sum() / 60, "epochs": len(history)}
+    size, alone = settings.dataset.image_size, EnsembleNetwork([network], {"expression": Combination([1.0])}).eval()
+    row = {"member": name, "network": member.label, **figures(name, folder, labels), "gmac": gmac(alone, size)}
+    row |= {"faces_s": timed({name: alone}, size, 3)[name]["fps"], "train_min": history["epoch_s"].sum() / 60}
+    row |= {"epochs": len(history)}
     row |= {"recipe": member.recipe, "views": member.tta, "crowd": member.task_weights.get("crowd", 0) > 0}
     return row | {"pretrained": str(member.pretrained), "seed": settings.seed, "commit": code_version()[:7]}
 
@@ -107,7 +91,7 @@ def main() -> None:
     ]
     by_name = {row["member"]: row for row in rows}
     if (ENSEMBLE / "ensemble.json").exists():
-        weights = read_json(ENSEMBLE / "ensemble.json")["weights"]["expression"]
+        weights = read_json(ENSEMBLE / "ensemble.json")["combinations"]["expression"]["weights"]
         parts = [name for name, weight in zip(settings.members, weights, strict=True) if weight > 0]
         total = {key: sum(by_name[name][key] for name in parts) for key in ("parameters", "gmac", "train_min")}
         rate = 1 / np.sum([1 / by_name[name]["faces_s"] for name in parts])

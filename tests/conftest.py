@@ -40,11 +40,12 @@ def network():
     """An ensemble of two members that have learned nothing, for faces of 40 x 40."""
     import torch
 
+    from ferflow.combiners import Combination
     from ferflow.model import EnsembleNetwork, build
 
     torch.manual_seed(0)
     members = [build(params.load(ROOT / "params.yaml").member(name), TASKS, 40).eval() for name in ("gray-cnn", "rgb-resnet")]
-    return EnsembleNetwork(members, {task: [0.4, 0.6] for task in TASKS}).eval()
+    return EnsembleNetwork(members, {task: Combination([0.4, 0.6]) for task in TASKS}).eval()
 
 
 @pytest.fixture(scope="session")

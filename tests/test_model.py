@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from ferflow.combiners import Combination
 from ferflow.images import to_gray
 from ferflow.model import EnsembleNetwork, Preprocessing, build
 
@@ -35,7 +36,7 @@ def test_an_ensemble_is_the_weighted_mean_of_its_members(settings):
     torch.manual_seed(0)
     members = [build(settings.member(name), TASKS, 32).eval() for name in ("gray-cnn", "rgb-cnn")]
     faces = torch.randint(0, 255, (3, 32, 32, 3), dtype=torch.uint8)
-    ensemble = EnsembleNetwork(members, {"expression": [0.25, 0.75], "affect": [1.0, 0.0]}).eval()
+    ensemble = EnsembleNetwork(members, {"expression": Combination([0.25, 0.75]), "affect": Combination([1.0, 0.0])}).eval()
     expression, affect = ensemble(faces)
     first, second = (member.predict(faces) for member in members)
     assert torch.allclose(expression, 0.25 * first["expression"] + 0.75 * second["expression"], atol=1e-6)

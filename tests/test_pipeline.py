@@ -103,7 +103,7 @@ def project(tmp_path_factory) -> Project:
     return Project(tmp_path_factory.mktemp("project"))
 
 
-FOLLOWING = ["ensemble", "evaluate", "export", "register"]
+FOLLOWING = ["ensemble", "cost", "evaluate", "robustness", "explain", "export", "report", "register"]
 
 
 def test_one_command_runs_every_stage_and_the_second_time_none(project):

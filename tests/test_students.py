@@ -13,7 +13,7 @@ from conftest import ROOT
 from ferflow import params
 from ferflow.params import ParamsError
 from ferflow.released import load_ensemble
-from ferflow.stages import distil, ensemble, evaluate, export, split, train, validate
+from ferflow.stages import cost, distil, ensemble, evaluate, explain, export, report, robustness, split, train, validate
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,7 @@ def project(manifest, tmp_path_factory):
     small = {"backbone": "cnn", "recipe": "none", "epochs": 1, "batch_size": 16, "options": {"width": 4}}
     raw["dataset"]["image_size"] = 32
     raw["validate"]["checks"] = dict.fromkeys(raw["validate"]["checks"], "off") | {"unreadable": "quarantine"}
+    raw["robustness"]["faces"] = 12
     raw["members"] = {name: small | {"modality": name} for name in ("rgb", "gray")}
     raw["students"] = {"small": small | {"modality": "gray", "soft_labels": 0.7, "tta": "flip"}}
     (folder / "params.yaml").write_text(yaml.safe_dump(raw))
@@ -37,7 +38,10 @@ def project(manifest, tmp_path_factory):
             train.run(name)
         ensemble.run()
         distil.run("small")
+        cost.run()
         evaluate.run()
+        robustness.run()
+        explain.run()
     return folder
 
 
@@ -51,6 +55,42 @@ def test_a_student_is_compared_with_its_teacher():
     assert table["member"].tolist() == ["gray", "rgb", "ensemble", "small"]
     assert {"val", "test"} == set(pd.read_parquet("models/students/small/predictions.parquet")["split"])
     assert not list((params.Path("models") / "checkpoints").glob("*.pt")), "what is finished leaves no checkpoint"
+
+
+def test_everything_is_in_the_reports():
+    metrics = json.loads(params.Path("reports/metrics.json").read_text())
+    assert set(metrics) == {"gray", "rgb", "ensemble", "small"}
+    assert metrics["gray"]["test"]["expression"]["accuracy_low"] <= metrics["gray"]["test"]["expression"]["accuracy"]
+    figures = pd.read_csv("reports/evaluation/figures.csv")
+    assert {"kappa", "roc_auc", "pearson", "within_one", "score"} <= set(figures["metric"])
+    assert set(figures["faces"]) == {"val", "test", "test_leak_free"}
+    ways = pd.read_csv("reports/evaluation/ensembles.csv")
+    assert ways.groupby("task")["chosen"].sum().eq(1).all()
+    assert {"stacking", "greedy", "best"} <= set(ways["way"])
+    worse = pd.read_csv("reports/robustness/table.csv")
+    assert worse.groupby("network").size().unique().tolist() == [51]
+    assert worse["n"].unique().tolist() == [12]
+    axis = pd.read_csv("reports/ablation/modality.csv")
+    assert axis.columns.tolist()[:3] == ["Setting", "Modality", "Expr Acc"]
+    assert axis["Member"].tolist() == ["gray", "rgb"]
+    for picture in ("evaluation/front", "evaluation/training", "evaluation/ensemble/calibration", "evaluation/rgb/curves",
+                    "robustness/robustness", "explanations/small", "explanations/doubts"):  # fmt: skip
+        assert params.Path(f"reports/plots/{picture}.png").stat().st_size > 5000, picture
+    card = json.loads(params.Path("models/members/gray/card.json").read_text())
+    assert 0.05 <= card["temperatures"]["expression"] <= 20
+
+
+def test_the_report_holds_it_all():
+    export.run()
+    report.run()
+    html = params.Path("reports/index.html").read_text()
+    titles = "Networks|Is one better?|Ensembles|Accuracy and cost|Calibration|Fairness|Robustness|Ablations|Network by network"
+    for title in [*titles.split("|"), "Where they look", "Data", "Limits and law"]:
+        assert f"<h2>{title}</h2>" in html, title
+    assert html.count("data:image/png") > 20
+    card = params.Path("reports/model_card.md").read_text()
+    assert card.startswith("---\n")
+    assert "model-index" in card
 
 
 def test_a_teacher_says_the_same_of_a_face_and_its_mirror_image():

@@ -16,6 +16,9 @@ def register(release, tmp_path, monkeypatch):
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     mlflow.set_registry_uri(None)
 
+    table = tmp_path / "ablation.csv"
+    table.write_text("member,accuracy\ncnn,0.5\n")
+
     def call(release_hash="a", **metrics):
         history = [{"epoch": 1.0, "val_loss": 2.0}, {"epoch": 2.0, "val_loss": 1.0}]
         return tracking.register_release(
@@ -28,6 +31,7 @@ def register(release, tmp_path, monkeypatch):
             tags={"code": "c", "data": "d"},
             input_example=np.zeros((1, 40, 40, 3), np.uint8),
             files=[],
+            tables=[table],
         )
 
     yield call
@@ -46,6 +50,9 @@ def test_releases_are_registered_once_and_completed_where_something_failed(regis
     assert (again.version, again.created) == (1, False)
     assert len(mlflow.search_runs(experiment_names=["e"])) == 2, "one parent and one member, however often it is called"
     register(**{"test.new_metric": 0.7})
+    parent = mlflow.search_runs(experiment_names=["e"], filter_string="tags.`ferflow.complete` = 'true'").run_id[0]
+    shown = mlflow.artifacts.load_dict(f"runs:/{parent}/tables/ablation.json")
+    assert shown == {"columns": ["member", "accuracy"], "data": [["cnn", 0.5]]}
     runs = mlflow.search_runs(experiment_names=["e"])
     assert len(runs) == 4, "new figures of a known release are a new run"
     assert runs["metrics.test.new_metric"].max() == 0.7

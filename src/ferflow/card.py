@@ -15,7 +15,9 @@ class Card(BaseModel):
 
     It takes uint8 RGB faces, N x ``input_size`` x ``input_size`` x 3 (a grey one converts them itself), and
     gives, for every task, N x K probabilities, or N x 2 values for affect. ``tasks`` maps a task to its
-    class names in the order of the outputs (for affect: valence, arousal).
+    class names in the order of the outputs (for affect: valence, arousal). The probabilities are softened by
+    ``temperatures`` already; an expression of less confidence than ``certain_above`` is "uncertain". Both were fitted on
+    validation faces.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,6 +29,8 @@ class Card(BaseModel):
     tasks: dict[str, tuple[str, ...]]
     dataset: str
     parameters: int
+    temperatures: dict[str, float] = {}
+    certain_above: float = 0.0
 
 
 def task_columns(task: str, names: tuple[str, ...]) -> list[str]:

@@ -117,6 +117,37 @@ def results() -> None:
 
 
 @app.command()
+def evaluate(
+    release: Annotated[Path, typer.Argument(help="A release folder or a model.onnx.")],
+    source: Annotated[str, typer.Argument(help="A source: 'ferflow data list' shows them.")],
+    path: Annotated[Path, typer.Argument(help="What the source reads.")],
+    out: Annotated[Path, typer.Option(help="The folder to write; what it held is replaced.")] = Path("reports/evaluations/last"),
+    detector: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="End to end: auto, or a name from 'ferflow list detectors'. Without it a picture is a face."),
+    ] = None,
+    option: Annotated[Optional[list[str]], typer.Option(help="An option of the source: NAME=VALUE (YAML).")] = None,  # noqa: UP045
+    resamples: Annotated[int, typer.Option(help="Of the bootstrap, behind every interval.")] = 1000,
+) -> None:
+    """Evaluate a release on any faces with labels, without training: figures, tables, pictures, one page.
+
+    Example: ferflow evaluate models/release folder ~/faces --detector auto --out reports/evaluations/faces
+    """
+    from ferflow import evaluating
+    from ferflow.inference import ModelError, Predictor, choose_detector
+    from ferflow.params import Dataset
+
+    try:
+        predictor = Predictor(release, threads=2)
+        options = cli_data.options_of(option or [])
+        dataset = Dataset(source=source, path=path, image_size=predictor.card.input_size, options=options)
+        find = choose_detector(detector, {"yunet": _YUNET}) if detector else None
+        typer.echo(evaluating.run(predictor, dataset, out, find, resamples, seed=0).as_text())
+    except (ModelError, OSError, KeyError, ValueError) as error:
+        _fail(error)
+
+
+@app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Pictures to look at.")],
     model: Annotated[Path, typer.Option(help="A release folder or a model.onnx.")] = Path("models/release"),

@@ -84,7 +84,7 @@ def import_(
 
     target = RAW / path.name
     try:
-        options = _options(option or [])
+        options = options_of(option or [])
         count, first = _read_all(_known(source), path, options)
         if target.exists() and target.resolve() != path.resolve():
             raise DataError(f"{target} is there already; give the new file another name")
@@ -99,7 +99,7 @@ def import_(
         _fail(error)
 
 
-def _options(words: list[str]) -> dict[str, Any]:
+def options_of(words: list[str]) -> dict[str, Any]:
     """``KEY=VALUE`` words as options of a source; the values are YAML."""
     import yaml
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ferflow.combiners import Combination
 from ferflow.params import Member
 from ferflow.registry import check_options, get
-from ferflow.vocabulary import TASKS
+from ferflow.vocabulary import LEAST_PROBABILITY, TASKS
 
 # Grey levels of natural faces lie around here; a fixed value needs no pass over the training set.
 _MEAN, _STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -76,6 +77,7 @@ class FaceNetwork(nn.Module):
     def __init__(self, preprocessing: Preprocessing, backbone: Any, heads: nn.ModuleDict, tta: str, learned: bool) -> None:
         super().__init__()
         self.preprocessing, self.backbone, self.heads, self.tta = preprocessing, backbone, heads, tta
+        self.temperatures: dict[str, float] = {}  # by which predictions are softened; fitted after training
         names = heads.keys() if learned else ()
         self.log_variances = nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in names})
 
@@ -84,10 +86,11 @@ class FaceNetwork(nn.Module):
         return {task: head(features) for task, head in self.heads.items()}
 
     def predict(self, faces: Tensor) -> dict[str, Tensor]:
-        """Probabilities (N x K) or, for affect, values (N x 2), by task name: the mean over the views."""
+        """Probabilities (N x K) or, for affect, values (N x 2), by task name: the mean over the views, softened."""
         seen = [self.forward(view) for view in views(faces, self.tta)]
         outputs = [{task: head.outputs(raw[task]) for task, head in self.heads.items()} for raw in seen]  # type: ignore[operator]
-        return outputs[0] if len(outputs) == 1 else {task: torch.stack([o[task] for o in outputs]).mean(0) for task in outputs[0]}
+        found = {task: torch.stack([output[task] for output in outputs]).mean(0) for task in self.heads}
+        return {task: tempered(output, self.temperatures.get(task, 1.0)) for task, output in found.items()}
 
     def loss(self, raw: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[str, float], learned: bool = True) -> Tensor:
         """The weighted sum of the tasks' losses; a task without a weight, or without a label here, counts nothing.
@@ -141,22 +144,49 @@ def has_label(kind: str, target: Tensor) -> bool:
     return bool(known.any())
 
 
-class EnsembleNetwork(nn.Module):
-    """Several members as one network: the weighted mean of their outputs, task by task.
+def tempered(probabilities: Tensor, temperature: float) -> Tensor:
+    """Probabilities (N x K) with their logarithms divided by ``temperature``, as ``calibration.tempered`` has it."""
+    if temperature == 1.0:
+        return probabilities
+    return (probabilities.clamp(min=LEAST_PROBABILITY).log() / temperature).softmax(dim=1)
 
-    ``weights`` maps a task to one weight a member, in the members' order; members of weight 0 for a task
-    are not asked for it, and need no head for it. It takes the same uint8 faces and gives ``predict``'s outputs as a
-    tuple, in the order of ``tasks``.
+
+class EnsembleNetwork(nn.Module):
+    """Several members as one network, combined task by task (``combiners.Combination``).
+
+    It takes the same uint8 faces and gives ``predict``'s outputs as a tuple, in the order of ``tasks``. Members of weight 0
+    for a task are not asked for it, and need no head for it; those of weight 0 for all do no work.
     """
 
-    def __init__(self, members: list[FaceNetwork], weights: dict[str, list[float]]) -> None:
+    def __init__(self, members: list[FaceNetwork], combinations: dict[str, Combination]) -> None:
         super().__init__()
-        self.members, self.weights, self.tasks = nn.ModuleList(members), weights, list(weights)
+        self.members, self.combinations, self.tasks = nn.ModuleList(members), combinations, list(combinations)
+        for task, combination in combinations.items():
+            for name in ("matrix", "bias"):
+                if (values := getattr(combination, name)) is not None:
+                    self.register_buffer(f"{task}_{name}", torch.tensor(values, dtype=torch.float32), persistent=False)
 
     def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
-        outputs = [member.predict(faces) for member in self.members]  # type: ignore[operator]
-        return tuple(self._mean(task, outputs) for task in self.tasks)
+        hows = self.combinations.values()
+        asked = [any(how.weights[index] for how in hows) for index in range(len(self.members))]
+        outputs = [
+            member.predict(faces) if needed else {}  # type: ignore[operator]
+            for member, needed in zip(self.members, asked, strict=True)
+        ]
+        return tuple(self._combine(task, outputs) for task in self.tasks)
 
-    def _mean(self, task: str, outputs: list[dict[str, Tensor]]) -> Tensor:
-        weighted = [weight * output[task] for weight, output in zip(self.weights[task], outputs, strict=True) if weight]
-        return torch.stack(weighted).sum(dim=0)
+    def _combine(self, task: str, outputs: list[dict[str, Tensor]]) -> Tensor:
+        how = self.combinations[task]
+        places = [index for index, weight in enumerate(how.weights) if weight]
+        seen = [(index, how.weights[index], outputs[index][task]) for index in places]
+        if not how.logs:
+            return tempered(torch.stack([weight * output for _, weight, output in seen]).sum(dim=0), how.temperature)
+        logs = [(index, weight, output.clamp(min=LEAST_PROBABILITY).log()) for index, weight, output in seen]
+        if how.matrix is None:
+            scores = torch.stack([weight * log for _, weight, log in logs]).sum(dim=0)
+        else:
+            matrix: Tensor = getattr(self, f"{task}_matrix")
+            scores = torch.stack([log @ matrix[index] for index, _, log in logs]).sum(dim=0)
+        if how.bias is not None:
+            scores = scores + getattr(self, f"{task}_bias")
+        return (scores / how.temperature).softmax(dim=1)

@@ -239,6 +239,43 @@ class Search(_Block):
     space: dict[str, Range | list[Any]] = Field(min_length=1)
 
 
+class Calibrate(_Block):
+    """When an answer is certain."""
+
+    certain_accuracy: float = Field(gt=0, le=1, description="share of right answers that confidence must promise")
+
+
+class Ensemble(_Block):
+    """How members are combined: the best way in cross-validation over the validation faces, or the one that is named.
+
+    ``ways`` are files in ``combiners/`` (none: all of them); ``fixed`` names weights that are given, a member -> its weight.
+    """
+
+    way: str = Field("auto", description="auto, a combiner, or a name of fixed")
+    ways: tuple[str, ...] = ()
+    fixed: dict[str, dict[str, float]] = {}
+
+    @model_validator(mode="after")
+    def _is_registered(self) -> "Ensemble":
+        for name in self.ways:
+            _must_be_registered("combiners", name)
+        if self.way not in ("auto", *self.fixed):
+            _must_be_registered("combiners", self.way, f"; or auto{''.join(f', {name}' for name in self.fixed)}")
+        return self
+
+
+class Evaluate(_Block):
+    """How figures are judged."""
+
+    resamples: int = Field(1000, ge=100, description="bootstrap resamples behind every interval")
+
+
+class Robustness(_Block):
+    """How answers are tried on worse pictures."""
+
+    faces: int = Field(200, ge=0, description="test faces, each made worse in fifty ways; 0: none")
+
+
 class Export(_Block):
     """Formats (files in ``exporters/``) and how exact they must be.
 
@@ -290,6 +327,10 @@ class Params(_Block):
     training: Training
     members: dict[str, Member] = Field(min_length=1)
     students: dict[str, Member] = {}
+    calibrate: Calibrate
+    ensemble: Ensemble
+    evaluate: Evaluate
+    robustness: Robustness
     ablation: Ablation | None = None
     search: Search | None = None
     export: Export
@@ -306,6 +347,11 @@ class Params(_Block):
             raise ValueError(f"members and students need names of their own, not {', '.join(twice)}")
         if deaf := [name for name, student in self.students.items() if not student.soft_labels]:
             raise ValueError(f"students.{deaf[0]}.soft_labels must be above 0: the share of the teacher's answers in the target")
+        for name, weights in self.ensemble.fixed.items():
+            if unknown := sorted(set(weights) - set(self.members)):
+                raise ValueError(f"ensemble.fixed.{name}: no member is called {unknown[0]}; there are {', '.join(self.members)}")
+            if min(weights.values(), default=0) < 0 or sum(weights.values()) <= 0:
+                raise ValueError(f"ensemble.fixed.{name}: weights are at least 0, and not all 0")
         if self.export.model not in {"ensemble", *self.networks}:
             raise ValueError(f"export.model {self.export.model!r} is none of ensemble, {', '.join(self.networks)}")
         return self

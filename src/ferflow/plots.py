@@ -9,6 +9,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 
 def confusion_matrix(pairs: pd.DataFrame, classes: tuple[str, ...], title: str, path: Path) -> None:
@@ -26,8 +29,7 @@ def confusion_matrix(pairs: pd.DataFrame, classes: tuple[str, ...], title: str, 
     for row, column in np.ndindex(counts.shape):
         colour = "white" if shares[row, column] > 0.5 else "black"
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    _save(figure, path)
 
 
 def bars(names: list[str], values: list[int], title: str, path: Path) -> None:
@@ -37,8 +39,7 @@ def bars(names: list[str], values: list[int], title: str, path: Path) -> None:
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(title, fontsize=10)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    _save(figure, path)
 
 
 def gallery(
@@ -57,5 +58,110 @@ def gallery(
         axis.imshow(face)
         axis.set_title(caption, fontsize=8, color=colour, pad=3)
     figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def curves(target: np.ndarray, shares: np.ndarray, classes: tuple[str, ...], title: str, path: Path) -> None:
+    """Draw the ROC and the precision-recall curve of every class against the rest; ``target`` has class numbers (-1: none)."""
+    known = target >= 0
+    figure, (roc, pr) = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
+    for number, name in enumerate(classes):
+        wanted, scores = target[known] == number, shares[known, number]
+        if not 0 < wanted.sum() < len(wanted):
+            continue
+        false, true, _ = roc_curve(wanted, scores)
+        roc.plot(false, true, label=f"{name} {roc_auc_score(wanted, scores):.3f}", linewidth=1.2)
+        precision, recall, _ = precision_recall_curve(wanted, scores)
+        pr.plot(recall, precision, label=f"{name} {average_precision_score(wanted, scores):.3f}", linewidth=1.2)
+    roc.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+    for axes, x, y in ((roc, "false positive rate", "true positive rate"), (pr, "recall", "precision")):
+        axes.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1.02))
+        axes.legend(fontsize=7, title="area under the curve" if axes is roc else "average precision", title_fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def reliability(bins: dict[str, pd.DataFrame], covered: pd.DataFrame, certain_above: float, title: str, path: Path) -> None:
+    """Draw accuracy against confidence for each table of ``bins``, and accuracy against coverage with the threshold."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
+    left.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+    for (name, table), colour in zip(bins.items(), ("darkorange", "steelblue"), strict=False):
+        gap = float((table["n"] * (table["confidence"] - table["accuracy"]).abs()).sum() / max(1, table["n"].sum()))
+        left.plot(table["confidence"], table["accuracy"], marker="o", markersize=4, color=colour, label=f"{name}: ECE {gap:.3f}")
+    left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02), title="does confidence mean what it says?")
+    left.legend(fontsize=8)
+    right.plot(covered["coverage"], covered["accuracy"], marker="o", markersize=4, color="steelblue")
+    certain = covered[covered["confidence"] >= certain_above]
+    if certain_above > 0 and len(certain) < len(covered):
+        share = certain["coverage"].max() if len(certain) else 0.0
+        right.axvline(share, color="crimson", linewidth=1, linestyle="--")
+        label = f" certain above {certain_above:.2f}" if certain_above <= 1 else " nothing is certain enough"
+        right.text(share, 0.03, label, color="crimson", fontsize=8)
+    right.set(xlabel="share of faces that get an answer, the surest first", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
+    right.set_title("accuracy against coverage", fontsize=12)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def front(table: pd.DataFrame, path: Path) -> None:
+    """Draw accuracy (with its interval) against multiplications and against time; those that none beats are joined."""
+    figure, pair = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", sharey=True)
+    for axes, by, label in zip(pair, ("gmac", "ms"), ("GMAC a face", "milliseconds a face, alone, on this CPU"), strict=True):
+        errors = 100 * np.stack([table["accuracy"] - table["low"], table["high"] - table["accuracy"]]).clip(0)
+        axes.errorbar(table[by], 100 * table["accuracy"], errors, fmt="o", color="steelblue", markersize=5, elinewidth=0.8)
+        best = table[table[f"efficient by {by}"]].sort_values(by)
+        axes.plot(best[by], 100 * best["accuracy"], color="crimson", linewidth=1, drawstyle="steps-post")
+        for name, cost, accuracy in zip(table["network"], table[by], 100 * table["accuracy"], strict=True):
+            axes.annotate(name, (cost, accuracy), (5, 5), textcoords="offset points", fontsize=7)
+        axes.set(xlabel=label, xscale="log")
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(ScalarFormatter())
+        axes.tick_params(axis="x", which="both", labelsize=7, rotation=30)
+        axes.grid(alpha=0.3)
+    pair[0].set_ylabel("accuracy of the expression, test, percent")
+    figure.suptitle("What accuracy costs: on the red line lies what none beats", fontsize=10)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def robustness(table: pd.DataFrame, path: Path) -> None:
+    """Draw accuracy against strength for every corruption, a line a network; strength 0 is the faces as they are."""
+    names = [name for name in table["corruption"].unique() if name != "none"]
+    columns = 5
+    rows = -(-len(names) // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(2.6 * columns, 2.4 * rows), layout="constrained", sharey=True, squeeze=False
+    )
+    for axes, name in zip(grid.flat, names, strict=False):
+        for network, own in table[table["corruption"].isin(["none", name])].groupby("network", sort=False):
+            own = own.sort_values("strength")
+            line = axes.plot(own["strength"], 100 * own["accuracy"], marker=".", linewidth=1.2, label=network)
+            axes.fill_between(own["strength"], 100 * own["low"], 100 * own["high"], alpha=0.12, color=line[0].get_color())
+        axes.set_title(name.replace("_", " "), fontsize=9)
+        axes.set_ylim(0, 100)
+        axes.grid(alpha=0.3)
+    for axes in grid.flat[len(names) :]:
+        axes.axis("off")
+    for axes in grid[-1]:
+        axes.set_xlabel("strength", fontsize=8)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("accuracy, percent", fontsize=8)
+    figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8)
+    figure.suptitle("What is left when pictures get worse (bands: 95 %)", fontsize=10)
+    _save(figure, path)
+
+
+def histories(tables: dict[str, pd.DataFrame], path: Path) -> None:
+    """Draw the validation accuracy of the expression (else the loss) of every network, epoch by epoch."""
+    figure, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    measure = "val_accuracy" if all("val_accuracy" in table for table in tables.values()) else "val_loss"
+    for name, table in tables.items():
+        axes.plot(table["epoch"], table[measure], marker=".", linewidth=1.2, label=name)
+    axes.set(xlabel="epoch", ylabel=measure.replace("val_", "validation "))
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    _save(figure, path)

@@ -11,7 +11,7 @@ from importlib.resources import files
 from inspect import Parameter, signature
 from typing import Any, TypeVar
 
-KINDS = ("backbones", "datasets", "detectors", "exporters", "heads", "metrics", "transforms")
+KINDS = ("backbones", "combiners", "datasets", "detectors", "exporters", "heads", "metrics", "transforms")
 
 _OURS = {"seed", "part", "in_channels", "image_size", "pretrained"}  # given by the pipeline, not by options
 Entry = TypeVar("Entry")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ferflow.card import Card
+from ferflow.combiners import Combination
 from ferflow.model import EnsembleNetwork, FaceNetwork, build
 from ferflow.params import Member
 
@@ -19,10 +20,16 @@ def load_network(member: Member, folder: Path) -> FaceNetwork:
     card = Card.model_validate(json.loads((folder / "card.json").read_text()))
     network = build(member, card.tasks, card.input_size, weights=False)
     network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
+    network.temperatures = card.temperatures
     return network.eval()
 
 
 def load_ensemble(ensemble: dict[str, Any], members: dict[str, Member], folder: Path) -> EnsembleNetwork:
     """The ensemble that ``ensemble.json`` describes; its members lie in ``folder``."""
     networks = [load_network(members[name], folder / name) for name in ensemble["card"]["members"]]
-    return EnsembleNetwork(networks, ensemble["weights"]).eval()
+    return EnsembleNetwork(networks, combinations_of(ensemble)).eval()
+
+
+def combinations_of(ensemble: dict[str, Any]) -> dict[str, Combination]:
+    """How ``ensemble.json`` says that its members are combined, task by task."""
+    return {task: Combination(**how) for task, how in ensemble["combinations"].items()}

@@ -9,7 +9,7 @@ from ferflow.stages import ABLATION, METRICS, REGISTRATION, Summary, read_json
 
 _TIMES = Path(".ferflow/results")
 _MEMBER_LIMIT_S = 15.0
-_HEADING = "{} (accuracy in percent with its 95 % Wilson interval; CCC)"
+_HEADING = "{} (accuracy in percent with its 95 % bootstrap interval; CCC)"
 
 
 def text() -> str:
@@ -28,8 +28,9 @@ def text() -> str:
         "\n".join(
             (
                 "look next:",
+                "  reports/index.html        the report: everything on one page (open it in a browser)",
                 "  reports/ablation.md       every member side by side",
-                "  reports/evaluation/       confusion matrices",
+                "  reports/evaluation/       all figures, comparisons, calibration, fairness, plots",
                 "  reports/data/             what validation and split found",
                 "  dvc metrics show          all figures;  dvc plots show: curves",
                 "  make ui                   MLflow and Prefect in the browser",

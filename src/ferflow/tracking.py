@@ -18,6 +18,7 @@ from typing import Any
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nobody asked the user
 
 import mlflow
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
@@ -61,9 +62,11 @@ def register_release(
     tags: dict[str, str],
     input_example: Any,
     files: list[Path],
+    tables: list[Path],
 ) -> Registration:
     """One parent run with a child run a member, and the release as a version of ``model``.
 
+    ``tables`` are CSV files: MLflow's pages show them as tables.
     The first version becomes ``champion``, a later one ``challenger``. Raises ``MlflowException`` when the
     tracking server cannot be reached.
     """
@@ -77,6 +80,8 @@ def register_release(
             mlflow.log_metrics(_finite(metrics))
             for path in files:
                 mlflow.log_artifact(str(path))
+            for path in tables:
+                mlflow.log_table(pd.read_csv(path), f"tables/{path.stem}.json")
             for member in members:
                 _log_member(client, member)
             if version is None:

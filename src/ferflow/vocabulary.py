@@ -16,6 +16,7 @@ GENDERS = ("male", "female")
 RACES = ("white", "black", "asian", "indian", "others")  # UTKFace's five groups
 SPLITS = ("train", "val", "test")
 Modality = Literal["rgb", "gray"]
+LEAST_PROBABILITY = 1e-7  # below it a probability counts as this much, wherever its logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Task:
     """What a head learns.
 
     ``kind`` names the head's file in ``heads/``; ``classes`` are the class names of a
-    classification task; ``columns`` are the label columns of the manifest that it reads. An ``auxiliary`` task helps
-    a member to learn the others; ensembles and releases leave it out.
+    classification task, ``ordered`` where they have an order; ``columns`` are the label columns of the manifest that it
+    reads. An ``auxiliary`` task helps a member to learn the others; ensembles and releases leave it out.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Task:
     columns: tuple[str, ...]
     classes: tuple[str, ...] = ()
     auxiliary: bool = False
+    ordered: bool = False
 
 
 TASKS: dict[str, Task] = {
@@ -39,7 +41,7 @@ TASKS: dict[str, Task] = {
     for task in (
         Task("expression", "classification", ("expression",), EXPRESSIONS),
         Task("affect", "affect", ("valence", "arousal")),
-        Task("age", "classification", ("age",), AGE_GROUPS),
+        Task("age", "classification", ("age",), AGE_GROUPS, ordered=True),
         Task("gender", "classification", ("gender",), GENDERS),
         Task("race", "classification", ("race",), RACES),
         Task("crowd", "classification", ("crowd",), EXPRESSIONS, auxiliary=True),  # what people voted, beside a set's own label

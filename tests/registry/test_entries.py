@@ -11,6 +11,7 @@ import torch
 
 from ferflow import metrics
 from ferflow.card import Card
+from ferflow.combiners import Combination
 from ferflow.model import EnsembleNetwork, build
 from ferflow.registry import KINDS, get, names
 from ferflow.tables import task_target
@@ -189,15 +190,16 @@ def test_crp_changes_faces():
 @pytest.mark.parametrize("name", names("metrics"))
 def test_a_metric_prefers_the_right_answer(name):
     metric = get("metrics", name)
-    if metric.kind == "classification":
-        truth = np.array([0, 1, 2, 0])
-        right, wrong = np.eye(3)[truth], np.eye(3)[(truth + 1) % 3]
+    if metric.kind in ("classification", "ordered"):
+        truth = np.array([0, 1, 2, 3, 0])
+        right = np.eye(4)[truth]
+        wrong = (1 - np.eye(4)[truth]) / 3
     else:
         truth = np.array([0.0, 0.5, -0.5])
         right, wrong = truth, -truth
     better, worse = metric(truth, right), metric(truth, wrong)
     assert better != worse
-    assert better == pytest.approx(metric.best)
+    assert better == pytest.approx(metric.best, abs=1e-6)
 
 
 def test_metrics_are_found_by_kind():
@@ -259,7 +261,10 @@ def test_every_backbone_can_be_exported_with_its_views(settings, tmp_path):
         update |= {"tta": {"baseline": "ten_crop", "cnn": "flip"}.get(name, "none"), "image_size": 32 if name == "cnn" else 0}
         members.append(build(settings.member("gray-cnn").model_copy(update=update), tasks, 48))
     share = [1 / len(members)] * len(members)
-    network = EnsembleNetwork(members, {"expression": share, "age": share}).eval()
+    matrix = torch.randn(len(members), *[len(tasks["expression"])] * 2).tolist()
+    stacked = Combination(share, logs=True, matrix=matrix, bias=[0.1] * len(tasks["expression"]), temperature=1.5)
+    members[0].temperatures = {"age": 2.0}
+    network = EnsembleNetwork(members, {"expression": stacked, "age": Combination(share)}).eval()
     card = Card(name="t", members={"a": "all"}, input_size=48, modality="rgb", tasks=tasks, dataset="d", parameters=1)
     exporter = get("exporters", "onnx")
     faces = np.random.default_rng(0).integers(0, 255, (3, 48, 48, 3), dtype=np.uint8)

@@ -6,6 +6,7 @@ runs). ``python -m ferflow.stages.NAME`` runs one without DVC, Prefect, MLflow o
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,9 +25,16 @@ CHECKPOINTS = Path("models/checkpoints")  # of unfinished trainings; no stage's 
 ENSEMBLE = Path("models/ensemble")
 STUDENTS = Path("models/students")
 RELEASE = Path("models/release")
+REPORTS = Path("reports")
 METRICS = Path("reports/metrics.json")
+COST = Path("reports/cost.json")
 ABLATION = Path("reports/ablation.csv")
+AXES = Path("reports/ablation")  # a table for every axis in which members differ
 EVALUATION = Path("reports/evaluation")
+ROBUSTNESS = Path("reports/robustness")
+PLOTS = Path("reports/plots")  # every picture of a figure, a folder a stage
+PAGE = Path("reports/index.html")
+MODEL_CARD = Path("reports/model_card.md")
 HISTORIES = Path("reports/training")
 REGISTRATION = Path("reports/registration.json")
 
@@ -61,6 +69,12 @@ def write_json(value: Any, path: Path) -> None:
     """Write a value as readable JSON, making the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def fresh_folder(path: Path) -> None:
+    """An empty folder: what an earlier run left there may have no owner any more."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
 
 
 def read_json(path: Path) -> Any:

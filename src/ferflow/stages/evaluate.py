@@ -1,34 +1,45 @@
-"""Stage evaluate: metrics of every member and the ensemble, confusion matrices, and the ablation table."""
+"""Stage evaluate: every figure of every network and the ensemble, with intervals; what is better than what; tables and plots."""
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ferflow import params
+from ferflow import params, plots
 from ferflow.card import Card, task_columns
-from ferflow.evaluation import ablation_row, confusion, evaluate
+from ferflow.combiners import Combination
+from ferflow.comparison import axes, axis_table, pairs
+from ferflow.evaluation import Figures, ablation_row, tidy
 from ferflow.faces import load_faces
-from ferflow.plots import confusion_matrix, gallery
+from ferflow.front import efficient
+from ferflow.judging import SIDES, Judge, Judged, write_fairness, write_network
 from ferflow.stages import (
     ABLATION,
+    AXES,
+    COST,
     ENSEMBLE,
     EVALUATION,
+    HISTORIES,
     MANIFEST,
     MEMBERS,
     METRICS,
+    PLOTS,
+    REPORTS,
     SPLITS,
     STUDENTS,
     Summary,
+    fresh_folder,
     main,
     read_json,
     write_json,
 )
-from ferflow.tables import load_labels, task_labels
-from ferflow.vocabulary import TASKS
+from ferflow.tables import load_labels
+
+PICTURES = PLOTS / "evaluation"
 
 
 def run() -> Summary:
-    """Write ``reports/metrics.json``, ``ablation.csv`` and ``.md``, and ``reports/evaluation/``.
+    """Write ``reports/metrics.json``, ``reports/ablation*``, ``reports/evaluation/``, and pictures of it all.
 
     Test figures stand twice where the test split has images that are identical, or nearly, to ones in training or
     validation: on all of it (``test``), and without them (``test_leak_free``). Validation figures are beside them,
@@ -37,57 +48,122 @@ def run() -> Summary:
     settings = params.load()
     labels = load_labels(MANIFEST, SPLITS)
     ensemble = read_json(ENSEMBLE / "ensemble.json")
-    release = Card.model_validate(ensemble["card"])
-    metrics: dict[str, Any] = {}
-    rows, leak_free_rows = [], []
-    for name in [*settings.members, release.name, *settings.students]:
-        folder = ENSEMBLE if name == release.name else (MEMBERS if name in settings.members else STUDENTS) / name
-        predictions = pd.read_parquet(folder / "predictions.parquet")
-        card = release if name == release.name else Card.model_validate(read_json(folder / "card.json"))
-        metrics[name] = _figures(predictions, labels, card)
-        member = settings.networks.get(name)
-        rows.append(ablation_row(name, member, card.parameters, metrics[name]["test"]))
-        leak_free_rows.append(ablation_row(name, member, card.parameters, metrics[name]["test_leak_free"]))
-        _write_confusions(predictions, labels, card, name)
-    _draw_gallery(labels, release, settings.seed)
-    write_json(metrics, METRICS)
-    table = pd.DataFrame(rows)
-    leak_free = pd.DataFrame(leak_free_rows)
-    figures = [name for name in table.columns if name.endswith(("_accuracy", "_macro_f1", "_ccc"))]
-    table.join(leak_free[figures].add_suffix("_leak_free")).to_csv(ABLATION, index=False)
-    _write_markdown(table, leak_free, bool(labels["nearly_leaked"].any()))
-    shown = [name for name in table.columns if name in ("member", "backbone", "modality") or name.endswith(("_accuracy", "_ccc"))]
+    cost = read_json(COST)
+    fresh_folder(EVALUATION)
+    fresh_folder(AXES)
+    fresh_folder(PICTURES)
+    judge = Judge(labels, settings.evaluate.resamples, settings.seed)
+    judged: dict[str, Judged] = {}
+    for name in [*settings.members, "ensemble", *settings.students]:
+        folder = ENSEMBLE if name == "ensemble" else (MEMBERS if name in settings.members else STUDENTS) / name
+        card = Card.model_validate(ensemble["card"] if name == "ensemble" else read_json(folder / "card.json"))
+        judged[name] = judge(card, pd.read_parquet(folder / "predictions.parquet"))
+        write_network(REPORTS, name, judged[name])
+    figures = {name: one.figures["test"] for name, one in judged.items()}
+    write_json({name: {side: one.figures[side].headline() for side in SIDES} for name, one in judged.items()}, METRICS)
+    tidy((n, side, one.figures[side]) for n, one in judged.items() for side in SIDES).to_csv(
+        EVALUATION / "figures.csv", index=False
+    )
+    compared = pairs(figures, {name: one.right() for name, one in judged.items()})
+    compared.to_csv(EVALUATION / "comparisons.csv", index=False)
+    write_fairness(REPORTS, judged, judge)
+    _write_ways(settings, ensemble, judged, judge, cost)
+    fps = {name: values["fps"] for name, values in cost.items()}
+    for axis, groups in axes(settings.networks).items():
+        _write_axis(axis, axis_table(axis, groups, settings.networks, figures, fps))
+    _write_front(figures, cost)
+    histories = {name: pd.read_csv(HISTORIES / f"{name}.csv") for name in settings.networks}
+    plots.histories(histories, PICTURES / "training.png")
+    rows = _write_ablation(settings, judged, bool(labels["nearly_leaked"].any()))
+    _draw_gallery(labels, judged["ensemble"], settings.seed)
+    shown = [name for name in rows[0] if name in ("member", "backbone", "modality") or name.endswith(("_accuracy", "_ccc"))]
     return Summary("evaluate: test split", [{name: row.get(name, "") for name in shown} for row in rows])
 
 
-def _figures(predictions: pd.DataFrame, labels: pd.DataFrame, card: Card) -> dict[str, Any]:
-    leaked = predictions["id"].map(labels["nearly_leaked"]).to_numpy(bool)
-    test = (predictions["split"] == "test").to_numpy()
-    sides = {"val": (predictions["split"] == "val").to_numpy(), "test": test, "test_leak_free": test & ~leaked}
-    return {name: _evaluate(predictions[side], labels, card) for name, side in sides.items()}
+def _write_ways(
+    settings: params.Params, ensemble: dict[str, Any], judged: dict[str, Judged], judge: Judge, cost: dict[str, Any]
+) -> None:
+    """``ensembles.csv``: every way to combine, with its loss on validation, which chose, and its figures on test."""
+    rows = []
+    for task, ways in ensemble["ways"].items():
+        classes = tuple(judged["ensemble"].card.tasks[task])
+        names = list(settings.members)
+        for way in ways:
+            how = Combination(**way["combination"])
+            asked = [name for name, weight in zip(names, how.weights, strict=True) if weight]
+            stacked = np.stack([
+                judged[name].predictions[task_columns(task, classes)].to_numpy()
+                if name in asked else np.zeros((len(judged["ensemble"].predictions), len(classes)), np.float32)
+                for name in names
+            ])  # fmt: skip
+            table = judged["ensemble"].predictions.copy()
+            table[task_columns(task, classes)] = how(stacked)
+            card = judged["ensemble"].card.model_copy(update={"tasks": {task: classes}})
+            found = judge(card, table)
+            row = {
+                "task": task,
+                "way": way["way"],
+                "chosen": way["way"] == ensemble["chosen"][task],
+                "validation loss": way["loss"],
+            }
+            for side in ("val", "test"):
+                for column, value in found.figures[side].headline().items():
+                    for metric in ("accuracy", "ccc"):
+                        if metric in value:
+                            row |= {f"{side} {column} {m}": value.get(m) for m in (metric, f"{metric}_low", f"{metric}_high")}
+            row |= {"members": " ".join(asked), "gmac": sum(cost[name]["gmac"] for name in asked)}
+            rows.append(row | {"parameters": sum(cost[name]["parameters"] for name in asked)})
+    pd.DataFrame(rows).dropna(axis=1, how="all").to_csv(EVALUATION / "ensembles.csv", index=False)
 
 
-def _evaluate(predictions: pd.DataFrame, labels: pd.DataFrame, card: Card) -> dict[str, Any]:
-    truth = labels.loc[predictions["id"]]
-    return evaluate(predictions, {task: task_labels(truth, task) for task in card.tasks}, card.tasks)
+def _write_axis(axis: str, table: pd.DataFrame) -> None:
+    shown = table.dropna(axis=1, how="all")
+    shown.to_csv(AXES / f"{axis}.csv", index=False)
+    text = shown.astype(object).where(shown.notna(), "").to_markdown(index=False)
+    (AXES / f"{axis}.md").write_text(f"# {axis}\n\nTest split; accuracies in percent, FPS on this machine's CPU.\n\n{text}\n")
 
 
-def _write_confusions(predictions: pd.DataFrame, labels: pd.DataFrame, card: Card, name: str) -> None:
-    test = predictions[predictions["split"] == "test"]
-    folder = EVALUATION / name
-    folder.mkdir(parents=True, exist_ok=True)
-    for task, classes in card.tasks.items():
-        if TASKS[task].kind == "classification":
-            pairs = confusion(test, task_labels(labels.loc[test["id"]], task), task, classes)
-            pairs.to_csv(folder / f"confusion_{task}.csv", index=False)
-            confusion_matrix(pairs, classes, f"{name}: {task}, test", folder / f"confusion_{task}.png")
+def _write_front(figures: dict[str, Figures], cost: dict[str, Any]) -> None:
+    """``front.csv`` and ``front.png``: what the expression's accuracy costs, and which networks none beats at their cost."""
+    rows = []
+    for name, found in figures.items():
+        accuracy = found.values.get("expression", {}).get("accuracy")
+        if accuracy is not None:
+            low, high = found.interval("expression", "accuracy")
+            rows.append({"network": name, "accuracy": accuracy, "low": low, "high": high, **cost[name]})
+    if rows:
+        table = pd.DataFrame(rows)
+        for by in ("gmac", "ms", "parameters"):
+            table[f"efficient by {by}"] = efficient(table[by], table["accuracy"])
+        table.to_csv(EVALUATION / "front.csv", index=False)
+        plots.front(table, PICTURES / "front.png")
 
 
-def _draw_gallery(labels: pd.DataFrame, card: Card, seed: int) -> None:
+def _write_ablation(settings: params.Params, judged: dict[str, Judged], leaks: bool) -> list[dict[str, Any]]:
+    sides = {}
+    for side in ("test", "test_leak_free"):
+        sides[side] = [
+            ablation_row(name, settings.networks.get(name), one.card.parameters, one.figures[side])
+            for name, one in judged.items()
+        ]
+    table, leak_free = pd.DataFrame(sides["test"]), pd.DataFrame(sides["test_leak_free"])
+    figures = [name for name in table.columns if name.endswith(("_accuracy", "_macro_f1", "_ccc"))]
+    table.join(leak_free[figures].add_suffix("_leak_free")).to_csv(ABLATION, index=False)
+    lines = ["# Ablation", "", "Test split; accuracies and F1 in percent.", ""]
+    lines.append(table.astype(object).where(table.notna(), "").to_markdown(index=False))
+    if leaks:
+        lines += ["", "## Without test images that are also in training or validation", ""]
+        lines.append(leak_free.astype(object).where(leak_free.notna(), "").to_markdown(index=False))
+    ABLATION.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    return sides["test"]
+
+
+def _draw_gallery(labels: pd.DataFrame, one: Judged, seed: int) -> None:
     """Thirty-two test faces, drawn by lot from all, with the ensemble's answer."""
+    card = one.card
     if "expression" not in card.tasks:
         return
-    predictions = pd.read_parquet(ENSEMBLE / "predictions.parquet").set_index("id")
+    predictions = one.predictions.set_index("id")
     chosen = labels[(labels["split"] == "test") & labels["expression"].notna()]
     chosen = chosen.sample(min(32, len(chosen)), random_state=seed)
     faces = load_faces(MANIFEST, chosen, ("test",), card.input_size, "rgb", {})["test"]
@@ -96,18 +172,8 @@ def _draw_gallery(labels: pd.DataFrame, card: Card, seed: int) -> None:
     guess = [card.tasks["expression"][number] for number in table[columns].to_numpy().argmax(axis=1)]
     right = [name == truth for name, truth in zip(guess, chosen.loc[faces.ids, "expression"], strict=True)]
     captions = [f"{name} {100 * sure:.0f} %" for name, sure in zip(guess, table["confidence"], strict=True)]
-    gallery(
-        list(faces.pixels), captions, right, f"{card.dataset}: test faces and the ensemble's answer", EVALUATION / "gallery.png"
-    )
-
-
-def _write_markdown(table: pd.DataFrame, leak_free: pd.DataFrame, leaks: bool) -> None:
-    lines = ["# Ablation", "", "Test split; accuracies and F1 in percent.", ""]
-    lines.append(table.astype(object).where(table.notna(), "").to_markdown(index=False))
-    if leaks:
-        lines += ["", "## Without test images that are also in training or validation", ""]
-        lines.append(leak_free.astype(object).where(leak_free.notna(), "").to_markdown(index=False))
-    ABLATION.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    title = f"{card.dataset}: test faces and the ensemble's answer"
+    plots.gallery(list(faces.pixels), captions, right, title, PICTURES / "gallery.png")
 
 
 if __name__ == "__main__":

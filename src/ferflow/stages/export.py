@@ -9,6 +9,7 @@ import torch
 
 from ferflow import params
 from ferflow.card import Card, task_columns
+from ferflow.combiners import Combination
 from ferflow.faces import load_faces
 from ferflow.model import EnsembleNetwork
 from ferflow.registry import get
@@ -76,7 +77,9 @@ def chosen(settings: params.Params) -> tuple[Card, EnsembleNetwork, Path]:
         card = Card.model_validate(read_json(folder / "card.json"))
         tasks = {task: classes for task, classes in card.tasks.items() if not TASKS[task].auxiliary}
         card = card.model_copy(update={"tasks": tasks})
-        network = EnsembleNetwork([load_network(settings.networks[name], folder)], {task: [1.0] for task in tasks}).eval()
+        network = EnsembleNetwork(
+            [load_network(settings.networks[name], folder)], {task: Combination([1.0]) for task in tasks}
+        ).eval()
     return card.model_copy(update={"name": "release"}), network, folder
 
 

@@ -11,12 +11,16 @@ from ferflow import params, tracking
 from ferflow.faces import load_faces
 from ferflow.stages import (
     ABLATION,
+    AXES,
     DATA_REPORTS,
     EVALUATION,
     HISTORIES,
     MANIFEST,
     MEMBERS,
     METRICS,
+    MODEL_CARD,
+    PAGE,
+    PLOTS,
     REGISTRATION,
     RELEASE,
     SPLITS,
@@ -27,6 +31,8 @@ from ferflow.stages import (
     write_json,
 )  # fmt: skip
 from ferflow.tables import load_labels
+
+_FILES = (METRICS, ABLATION, ABLATION.with_suffix(".md"), RELEASE / "parity.json", DATA_REPORTS / "validation.md")
 
 
 def run() -> Summary:
@@ -45,7 +51,7 @@ def run() -> Summary:
             metrics=flatten(metrics[name]),
             files=[
                 (MEMBERS if name in settings.members else STUDENTS) / name / "card.json",
-                *sorted((EVALUATION / name).glob("*.png")),
+                *sorted((PLOTS / "evaluation" / name).glob("*.png")),
             ],
         )
         for name, member in settings.networks.items()
@@ -59,7 +65,10 @@ def run() -> Summary:
         metrics=flatten(metrics[settings.export.model]),
         tags={"code": code_version(), "data": file_hash(MANIFEST), "dataset": settings.dataset.source},
         input_example=example,
-        files=[ABLATION, ABLATION.with_suffix(".md"), METRICS, RELEASE / "parity.json", DATA_REPORTS / "validation.md"],
+        files=[PAGE, MODEL_CARD, *_FILES, *sorted((PLOTS / "evaluation").glob("*.png"))],
+        tables=[
+            path for path in (ABLATION, *sorted(EVALUATION.glob("*.csv")), *sorted(AXES.glob("*.csv"))) if path.stat().st_size > 1
+        ],
     )
     write_json(vars(result), REGISTRATION)
     return Summary("register", [vars(result)])
@@ -68,6 +77,11 @@ def run() -> Summary:
 def read_history(path: Path) -> list[dict[str, float]]:
     """A row of figures an epoch."""
     return [{str(name): float(value) for name, value in row.items()} for row in pd.read_csv(path).to_dict("records")]
+
+
+def has_rows(table: Path) -> bool:
+    """Whether a CSV file holds more than its head."""
+    return table.read_text().count("\n") > 1
 
 
 def flatten(figures: dict[str, Any], prefix: str = "") -> dict[str, float]:

@@ -10,13 +10,16 @@ import pandas as pd
 import torch
 
 from ferflow import params
+from ferflow.calibration import certain_above, fit_temperature, tempered
 from ferflow.card import Card
 from ferflow.faces import Faces, Tasks, load_faces, tasks_of
+from ferflow.model import FaceNetwork
 from ferflow.params import Member, Params
 from ferflow.registry import get
 from ferflow.stages import CHECKPOINTS, HISTORIES, MANIFEST, MEMBERS, SPLITS, StageError, Summary, main, write_json
 from ferflow.tables import load_labels, predictions_table
 from ferflow.training import Trained, predict, train
+from ferflow.vocabulary import TASKS
 
 
 def run(name: str) -> Summary:
@@ -41,6 +44,7 @@ def train_and_write(
     """
     checkpoint = CHECKPOINTS / f"{name}.pt"
     trained = train(member, tasks, data["train"], data["val"], settings.seed, checkpoint)
+    certain = calibrate(trained.network, data["val"], settings.calibrate.certain_accuracy)
     card = Card(
         name=name,
         members={name: member.label},
@@ -49,12 +53,25 @@ def train_and_write(
         tasks=tasks,
         dataset=settings.dataset.source,
         parameters=sum(parameter.numel() for parameter in trained.network.parameters()),
+        temperatures=trained.network.temperatures,
+        certain_above=certain,
     )
     write_network(card, trained, {split: data[split] for split in ("val", "test")}, folder)
     checkpoint.unlink(missing_ok=True)
     last = trained.history[trained.best_epoch - 1]
     row = {"member": name, "parameters": card.parameters, "best epoch": f"{trained.best_epoch}/{len(trained.history)}"}
     return row | {key: round(value, 4) for key, value in last.items() if key.startswith("val_")}
+
+
+def calibrate(network: FaceNetwork, val: Faces, accuracy: float) -> float:
+    """Give the network its temperatures, fitted on validation faces; the confidence from which on it is certain."""
+    found = predict(network, val.pixels)
+    network.temperatures = {
+        task: fit_temperature(found[task], val.targets[task]) for task in found if TASKS[task].kind == "classification"
+    }
+    if "expression" not in found:
+        return 0.0
+    return certain_above(tempered(found["expression"], network.temperatures["expression"]), val.targets["expression"], accuracy)
 
 
 def load_libraries(member: Member) -> float:

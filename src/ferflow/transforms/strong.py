@@ -1,30 +1,21 @@
 """Recipe ``strong``: the one for long trainings on small faces; docs/experiments.md says how it was chosen.
 
-A flip, one affine change (15 degrees, 15 % of size, 12 % of place, 6 degrees of shear; one interpolation, so that little
+A flip, one affine change (15 degrees, 15 % of size, 12 % of place, 6 degrees of slant; one interpolation, so that little
 sharpness is lost), brightness and contrast, and half of the time an erased rectangle of 2 to 16 % of the face.
 """
 
 import albumentations as A
-import cv2
 
 from ferflow.registry import register
 from ferflow.transforms import Recipe
-from ferflow.transforms._steps import albumented
+from ferflow.transforms._steps import Move, albumented
 
 
 @register
 def build(size: int, seed: int) -> Recipe:
     """For faces of ``size`` x ``size`` pixels."""
     steps = [
-        A.HorizontalFlip(p=0.5),
-        A.Affine(
-            rotate=(-15, 15),
-            scale=(0.85, 1.15),
-            translate_percent=(-0.12, 0.12),
-            shear=(-6, 6),
-            border_mode=cv2.BORDER_REFLECT_101,
-            p=0.9,
-        ),
+        Move(turn=15, shift=0.12, zoom=0.15, slant=6),
         A.RandomBrightnessContrast(brightness_limit=0.25, contrast_limit=0.25, p=0.8),
         A.Erasing(scale=(0.02, 0.16), ratio=(0.4, 2.5), fill=127, p=0.5),
     ]

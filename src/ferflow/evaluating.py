@@ -1,0 +1,155 @@
+"""``ferflow evaluate``: a release on any source of faces, without training; the same tables and the same page come out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from ferflow.card import Card
+from ferflow.detectors import Detector
+from ferflow.evaluation import tidy
+from ferflow.images import ImageError, decode, resize
+from ferflow.inference import Predictor, crop_face
+from ferflow.ingestion import ingest
+from ferflow.judging import Judge, write_fairness, write_network
+from ferflow.params import Dataset
+from ferflow.report import Section, Table, page, table
+from ferflow.stages import Summary, fresh_folder, write_json
+from ferflow.stages.report import DRAWN, calibration, fairness, figure, main_metric, network_by_network
+from ferflow.tables import iter_images, predictions_table, read_labels, task_labels, task_target
+from ferflow.vocabulary import TASKS
+
+NAME = "release"
+BATCH = 64
+
+
+@dataclass
+class _Seen:
+    """What became of the pictures of a source."""
+
+    ids: list[str] = field(default_factory=list)
+    outputs: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    missed: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+
+def run(predictor: Predictor, dataset: Dataset, out: Path, detector: Detector | None, resamples: int, seed: int) -> Summary:
+    """Judge a release on every face of a source and write ``out/index.html`` with its tables and pictures.
+
+    ``detector``: end to end, the best detection in each picture; where it finds no face, the answer counts as wrong, and
+    ``out/missed.csv`` lists the picture. Without one a picture is a face. Pictures that cannot be read are listed in
+    ``out/unreadable.csv`` and do not count. Raises ``DataError`` for a source that cannot be read, and ``ValueError``
+    where no face has a label that the release could predict.
+    """
+    fresh_folder(out)
+    manifest = out / "manifest.parquet"
+    ingest(dataset, seed, manifest)
+    labels = read_labels(manifest).set_index("id")
+    seen = _look(predictor, manifest, len(labels), detector)
+    manifest.unlink()  # it has the pictures
+    card = predictor.card.model_copy(update={"name": NAME})
+    outputs = {task: np.concatenate(parts) for task, parts in seen.outputs.items()}
+    known = labels.loc[seen.ids]
+    _count_as_wrong(outputs, known, card, set(seen.missed))
+    judge = Judge(known, resamples, seed)
+    one = judge(card, predictions_table(card, seen.ids, "test", outputs))
+    one.predictions.to_parquet(out / "predictions.parquet", compression="zstd", index=False)
+    figures = one.figures["test"]
+    if not any(values["n"] for values in figures.values.values()):
+        raise ValueError(f"{dataset.path}: no face has a label of {', '.join(card.tasks)} that the release knows")
+    write_json({NAME: {"test": figures.headline()}}, out / "metrics.json")
+    (out / "evaluation").mkdir()
+    tidy([(NAME, "test", figures)]).to_csv(out / "evaluation/figures.csv", index=False)
+    write_network(out, NAME, one)
+    write_fairness(out, {NAME: one}, judge)
+    for file, ids in (("missed", seen.missed), ("unreadable", seen.unreadable)):
+        pd.DataFrame({"id": ids}).to_csv(out / f"{file}.csv", index=False)
+    rows = [
+        {"task": task, "metric": main_metric(values), "value": figure(values, main_metric(values)), "n": values["n"]}
+        for task, values in figures.headline().items()
+        if values["n"]
+    ]
+    words = _in_words(dataset, seen, known, card, detector)
+    sections = [
+        Section("Figures", words, [table("Test faces, in brackets 95 % bootstrap intervals", pd.DataFrame(rows)), _every(out)]),
+        calibration(out, [NAME]),
+        fairness(out, NAME),
+        network_by_network(out, [NAME]),
+    ]
+    title = f"ferflow: {card.dataset} release on {dataset.source}, {len(seen.ids):,} faces"
+    (out / "index.html").write_text(page(title, [], dataset.source == DRAWN, sections))
+    return Summary(f"evaluate: {'; '.join(words)}\n{out / 'index.html'}", rows)
+
+
+def _every(out: Path) -> Table:
+    return table("Every figure", pd.read_csv(out / "evaluation/figures.csv").drop(columns=["member", "faces"]))
+
+
+def _look(predictor: Predictor, manifest: Path, count: int, detector: Detector | None) -> _Seen:
+    """The release's answers for every picture that can be read."""
+    seen = _Seen(outputs={task: [] for task in predictor.card.tasks})
+    progress = tqdm(total=count, unit="face", desc="evaluate", mininterval=2, dynamic_ncols=True)
+    for ids, crops in _crops(manifest, predictor.card.input_size, detector, seen):
+        for task, values in predictor.predict_faces(crops).items():
+            seen.outputs[task].append(values)
+        seen.ids += ids
+        progress.update(len(ids))
+    progress.close()
+    if not seen.ids:
+        raise ValueError("no picture of this source can be read")
+    return seen
+
+
+def _crops(manifest: Path, size: int, detector: Detector | None, seen: _Seen) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Ids and faces (B x S x S x 3), a batch at a time; notes what is missed or unreadable."""
+    ids: list[str] = []
+    faces: list[np.ndarray] = []
+    for batch in iter_images(manifest):
+        for id_, data in batch:
+            try:
+                rgb = decode(data or b"")
+            except ImageError:
+                seen.unreadable.append(id_)
+                continue
+            found = detector(rgb) if detector else None
+            if found == []:
+                seen.missed.append(id_)
+            ids.append(id_)
+            faces.append(crop_face(rgb, found[0].box_xyxy, size) if found else resize(rgb, size))
+            if len(ids) == BATCH:
+                yield ids, np.stack(faces)
+                ids, faces = [], []
+    if ids:
+        yield ids, np.stack(faces)
+
+
+def _count_as_wrong(outputs: dict[str, np.ndarray], labels: pd.DataFrame, card: Card, missed: set[str]) -> None:
+    """In place: where no face was found, all confidence in a class that is not the right one; for affect, neutral (0)."""
+    rows = np.flatnonzero(labels.index.isin(missed))
+    for task, values in outputs.items():
+        values[rows] = 0.0
+        if TASKS[task].kind == "classification":
+            target = task_target(task_labels(labels, task), task, card.tasks[task])[rows]
+            values[rows, (target + 1) % values.shape[1]] = 1.0
+
+
+def _in_words(dataset: Dataset, seen: _Seen, labels: pd.DataFrame, card: Card, detector: Detector | None) -> list[str]:
+    words = [f"{len(seen.ids):,} pictures of {dataset.path}"]
+    if detector:
+        words.append(f"end to end: in {len(seen.missed):,} no face was found, which counts as an error (missed.csv)")
+    if seen.unreadable:
+        words.append(f"{len(seen.unreadable):,} could not be read and do not count (unreadable.csv)")
+    for task, classes in card.tasks.items():
+        if TASKS[task].kind == "classification":
+            present = task_labels(labels, task).iloc[:, 0].dropna()
+            if unknown := sorted(set(present) - set(classes)):
+                count = int(present.isin(unknown).sum())
+                words.append(
+                    f"{task}: {count:,} faces are {', '.join(unknown)}, which the release does not know; they do not count"
+                )
+            if len(present) and (absent := [name for name in classes if name not in set(present)]):
+                words.append(f"{task}: no face is {', '.join(absent)}")
+    return words

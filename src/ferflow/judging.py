@@ -1,0 +1,129 @@
+"""Networks judged by their predictions tables, and the tables and pictures that say how each one did.
+
+What it writes lies below a folder of reports that is given: ``evaluation/`` and ``plots/evaluation/``, a folder a network.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ferflow import plots
+from ferflow.calibration import coverage, reliability, tempered
+from ferflow.card import Card, task_columns
+from ferflow.evaluation import Figures, by_class, confusion, evaluate, right_answers
+from ferflow.fairness import by_group
+from ferflow.resampling import Resamples
+from ferflow.tables import task_labels, task_target
+from ferflow.vocabulary import TASKS
+
+SIDES = ("val", "test", "test_leak_free")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One network: its card, its predictions with the labels of the same faces, and its figures for each of ``SIDES``."""
+
+    card: Card
+    predictions: pd.DataFrame
+    labels: pd.DataFrame
+    figures: dict[str, Figures]
+
+    def test(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Predictions and labels of the test faces."""
+        side = (self.predictions["split"] == "test").to_numpy()
+        return self.predictions[side], self.labels[side]
+
+    def right(self) -> dict[str, np.ndarray]:
+        """Which test faces it has right, for every classification: 1, 0, or -1 without a label."""
+        predictions, labels = self.test()
+        return {
+            task: right_answers(predictions, task_labels(labels, task), task, classes)
+            for task, classes in self.card.tasks.items()
+            if TASKS[task].kind == "classification"
+        }
+
+
+class Judge:
+    """Figures of every network on the same faces and the same bootstrap resamples of them.
+
+    ``labels`` (by id) may have the column ``nearly_leaked``: test faces with a twin in training or validation.
+    """
+
+    def __init__(self, labels: pd.DataFrame, resamples: int, seed: int) -> None:
+        self._labels, self._count, self._seed = labels, resamples, seed
+        self._resamples: dict[int, Resamples] = {}
+        self._ids: pd.Index | None = None
+
+    def __call__(self, card: Card, predictions: pd.DataFrame) -> Judged:
+        """The network whose card and predictions these are."""
+        predictions = self._in_order(predictions)
+        labels = self._labels.loc[predictions["id"]]
+        test = (predictions["split"] == "test").to_numpy()
+        leaked = labels["nearly_leaked"].to_numpy(bool) if "nearly_leaked" in labels else np.zeros(len(labels), bool)
+        sides = {"val": (predictions["split"] == "val").to_numpy(), "test": test, "test_leak_free": test & ~leaked}
+        figures: dict[str, Figures] = {}
+        for name, side in sides.items():
+            if name == "test_leak_free" and side.sum() == test.sum():
+                figures[name] = figures["test"]
+            else:
+                truth = {task: task_labels(labels[side], task) for task in card.tasks}
+                resamples = None if name == "val" or not side.any() else self.of(int(side.sum()))
+                figures[name] = evaluate(predictions[side], truth, card.tasks, resamples)
+        return Judged(card, predictions, labels, figures)
+
+    def _in_order(self, predictions: pd.DataFrame) -> pd.DataFrame:
+        """The rows in the order of the first network's, so that a resample means the same faces for all."""
+        if self._ids is None:
+            self._ids = pd.Index(predictions["id"])
+        return predictions.set_index("id").loc[self._ids].reset_index()
+
+    def of(self, rows: int) -> Resamples:
+        """The resamples of so many rows."""
+        if rows not in self._resamples:
+            self._resamples[rows] = Resamples(rows, self._count, self._seed)
+        return self._resamples[rows]
+
+
+def write_network(reports: Path, name: str, one: Judged) -> None:
+    """Tables and plots of every classification of one network on its test faces."""
+    folder, shown = reports / "evaluation" / name, reports / "plots/evaluation" / name
+    folder.mkdir(parents=True)
+    shown.mkdir(parents=True)
+    predictions, labels = one.test()
+    for task, classes in one.card.tasks.items():
+        own = task_labels(labels, task)
+        if TASKS[task].kind != "classification" or not (task_target(own, task, classes) >= 0).any():
+            continue
+        found = confusion(predictions, own, task, classes)
+        found.to_csv(folder / f"confusion_{task}.csv", index=False)
+        plots.confusion_matrix(found, classes, f"{name}: {task}, test", shown / f"confusion_{task}.png")
+        by_class(predictions, own, task, classes).to_csv(folder / f"classes_{task}.csv", index=False)
+        if task == "expression":
+            _write_expression(folder, shown, name, one, predictions, task_target(own, task, classes))
+
+
+def _write_expression(folder: Path, shown: Path, name: str, one: Judged, predictions: pd.DataFrame, target: np.ndarray) -> None:
+    classes = one.card.tasks["expression"]
+    shares = predictions[task_columns("expression", classes)].to_numpy()
+    plots.curves(target, shares, classes, f"{name}: expression, test", shown / "curves.png")
+    bins = {"calibrated": reliability(shares, target)}
+    if (temperature := one.card.temperatures.get("expression", 1.0)) != 1.0:  # as it was before it was softened
+        bins = {"as trained": reliability(tempered(shares, 1 / temperature), target)} | bins
+    pd.concat([table.assign(probabilities=kind) for kind, table in bins.items()]).to_csv(folder / "reliability.csv", index=False)
+    covered = coverage(shares, target)
+    covered.to_csv(folder / "coverage.csv", index=False)
+    plots.reliability(bins, covered, one.card.certain_above, f"{name}: expression, test", shown / "calibration.png")
+
+
+def write_fairness(reports: Path, judged: dict[str, Judged], judge: Judge) -> None:
+    """``fairness_groups.csv`` and ``fairness_gaps.csv`` of all networks."""
+    tables = []
+    for name, one in judged.items():
+        predictions, labels = one.test()
+        found = by_group(predictions, labels, one.card.tasks, judge.of(len(labels)))
+        tables.append([table.assign(member=name) for table in found])
+    for file, parts in zip(("groups", "gaps"), zip(*tables, strict=True), strict=True):
+        table = pd.concat(parts)
+        table[["member", *table.columns.drop("member")]].to_csv(reports / "evaluation" / f"fairness_{file}.csv", index=False)

@@ -1,0 +1,107 @@
+"""The report as one self-contained page, and the model card: what the stages measured, put in order for reading.
+
+It reads tables and pictures that are given to it, knows no stage and no path, and nothing in the page comes from elsewhere.
+"""
+
+import base64
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from ferflow import limits
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("ferflow"), autoescape=select_autoescape(("html.j2",)), trim_blocks=True, lstrip_blocks=True
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a table and what it is sorted by."""
+
+    text: str
+    sort: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that sorts by a click on a column's head."""
+
+    caption: str
+    columns: list[str]
+    rows: list[list[Cell]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG, inside the page."""
+
+    caption: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A chapter of the page: words, tables, pictures, and parts that are folded until somebody asks."""
+
+    title: str
+    words: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    folded: list["Section"] = field(default_factory=list)
+
+    @property
+    def anchor(self) -> str:
+        """Its name in the page's address."""
+        return "".join(c if c.isalnum() else "-" for c in self.title.lower())
+
+
+def table(caption: str, frame: pd.DataFrame) -> Table:
+    """A data frame as a table of the page; numbers are rounded for reading and sorted exactly."""
+    rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+    return Table(caption, [str(column) for column in frame.columns], rows)
+
+
+def _cell(value: Any) -> Cell:
+    if value is None or (isinstance(value, float) and value != value):
+        return Cell("", "")
+    if isinstance(value, bool) or str(type(value)) == "<class 'numpy.bool'>":
+        return Cell("yes" if value else "no", str(int(value)))
+    if isinstance(value, float):
+        small = 0 < abs(value) < 0.001
+        text = f"{value:.1e}" if small else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}".rstrip("0").rstrip(".")
+        return Cell(text, repr(value))
+    if isinstance(value, int) or hasattr(value, "dtype"):
+        return Cell(f"{value:,}", str(value))
+    text = str(value)
+    return Cell(text, text.split(" [")[0])  # a figure with its interval sorts by the figure
+
+
+def picture(caption: str, path: Path) -> Picture:
+    """A PNG file as a picture of the page."""
+    return Picture(caption, "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode())
+
+
+def with_interval(value: float | None, low: float | None, high: float | None, percent: bool = True) -> str:
+    """``91.2 [90.1, 92.3]``: a figure with its interval, in percent or as it is; nothing where it is not defined."""
+    if value is None or value != value:
+        return ""
+    scale, digits = (100, 1) if percent else (1, 3)
+    text = f"{scale * value:.{digits}f}"
+    if low is None or high is None or low != low or high != high:
+        return text
+    return f"{text} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+
+
+def page(title: str, tiles: list[tuple[str, str, str]], drawn: bool, sections: list[Section]) -> str:
+    """The whole page as HTML: nothing in it is loaded from anywhere. ``tiles`` are (name, figure, words)."""
+    template = _ENVIRONMENT.get_template("report.html.j2")
+    return template.render(title=title, tiles=tiles, drawn=limits.DRAWN if drawn else "", sections=sections, limits=limits)
+
+
+def model_card(front_matter: str, facts: dict[str, Any]) -> str:
+    """The model card in Hugging Face's form: YAML front matter, then Markdown."""
+    return _ENVIRONMENT.get_template("model_card.md.j2").render(front_matter=front_matter, limits=limits, **facts)

@@ -1,0 +1,108 @@
+"""Stage explain: where the networks look, the most confident mistakes, and the most doubtful answers."""
+
+import numpy as np
+import pandas as pd
+
+from ferflow import params, plots
+from ferflow.card import Card, task_columns
+from ferflow.explanations import METHODS, heat_maps, is_transformer, overlaid
+from ferflow.faces import Faces, load_faces
+from ferflow.released import load_network
+from ferflow.stages import (
+    ENSEMBLE,
+    MANIFEST,
+    MEMBERS,
+    PLOTS,
+    SPLITS,
+    STUDENTS,
+    Summary,
+    fresh_folder,
+    main,
+    read_json,
+)
+from ferflow.tables import load_labels
+
+TASK = "expression"
+FOLDER = PLOTS / "explanations"
+SHOWN = 12
+A_CLASS = 40  # faces behind a class's mean map
+
+
+def run() -> Summary:
+    """Write ``reports/plots/explanations/``: a picture of mean maps a network, and of mistakes and doubts of the ensemble."""
+    settings = params.load()
+    fresh_folder(FOLDER)
+    labels = load_labels(MANIFEST, SPLITS)
+    card = Card.model_validate(read_json(ENSEMBLE / "ensemble.json")["card"])
+    if TASK not in card.tasks:
+        return Summary("explain: no expressions to explain")
+    classes = card.tasks[TASK]
+    known = labels[(labels["split"] == "test") & labels[TASK].isin(classes)]
+    chosen = known.groupby(TASK, group_keys=False).head(A_CLASS)
+    faces = load_faces(MANIFEST, chosen, ("test",), card.input_size, "rgb", {TASK: classes})["test"]
+    rows = []
+    for name, member in settings.networks.items():
+        network = load_network(member, (MEMBERS if name in settings.members else STUDENTS) / name)
+        if TASK not in network.heads:
+            continue
+        maps = heat_maps(network, faces.pixels, faces.targets[TASK])
+        method = METHODS[is_transformer(network)]
+        pictures, captions = [], []
+        for number, expression in enumerate(classes):
+            own = faces.targets[TASK] == number
+            if own.any():
+                pictures.append(overlaid(faces.pixels[own].mean(axis=0).astype(np.uint8), maps[own].mean(axis=0)))
+                captions.append(f"{expression} ({own.sum()})")
+        plots.gallery(pictures, captions, None, f"{name}: {method}, mean of a class over its mean face", FOLDER / f"{name}.png")
+        rows.append({"network": name, "method": method, "faces": len(faces.ids)})
+    _draw_hard_ones(settings, known, card)
+    return Summary("explain", rows)
+
+
+def _draw_hard_ones(settings: params.Params, known: pd.DataFrame, card: Card) -> None:
+    """The ensemble's most confident mistakes and its most doubtful answers, each beside the map of its heaviest member."""
+    classes = card.tasks[TASK]
+    ensemble = read_json(ENSEMBLE / "ensemble.json")
+    predictions = pd.read_parquet(ENSEMBLE / "predictions.parquet").set_index("id").loc[known.index]
+    shares = predictions[task_columns(TASK, classes)].to_numpy()
+    guess = shares.argmax(axis=1)
+    target = known[TASK].map({name: number for number, name in enumerate(classes)}).to_numpy()
+    confidence = shares.max(axis=1)
+    wrong = np.flatnonzero(guess != target)
+    hard = {
+        "mistakes": (wrong[np.argsort(-confidence[wrong], kind="stable")][:SHOWN], "most confident mistakes"),
+        "doubts": (np.argsort(confidence, kind="stable")[:SHOWN], "most doubtful answers"),
+    }
+    heaviest = list(settings.members)[int(np.argmax(ensemble["combinations"][TASK]["weights"]))]
+    network = load_network(settings.members[heaviest], MEMBERS / heaviest)
+    for file, (rows, title) in hard.items():
+        if not len(rows):
+            continue
+        faces = load_faces(MANIFEST, known.iloc[rows], ("test",), card.input_size, "rgb", {TASK: classes})["test"]
+        place = dict(zip(known.index[rows], rows, strict=True))
+        order = [place[id_] for id_ in faces.ids]
+        maps = heat_maps(network, faces.pixels, guess[order])
+        pictures, captions = _pairs(faces, maps, order, classes, guess, target, confidence)
+        title = f"The ensemble's {title}, and where {heaviest} looked ({METHODS[is_transformer(network)]})"
+        plots.gallery(pictures, captions, None, title, FOLDER / f"{file}.png")
+
+
+def _pairs(
+    faces: Faces,
+    maps: np.ndarray,
+    order: list[int],
+    classes: tuple[str, ...],
+    guess: np.ndarray,
+    target: np.ndarray,
+    confidence: np.ndarray,
+) -> tuple[list[np.ndarray], list[str]]:
+    pictures: list[np.ndarray] = []
+    captions: list[str] = []
+    for face, heat, row in sorted(zip(faces.pixels, maps, order, strict=True), key=lambda one: -confidence[one[2]]):
+        pictures += [face, overlaid(face, heat)]
+        captions += [f"is {classes[target[row]]}", f"{classes[guess[row]]} {100 * confidence[row]:.0f} %"]
+    return pictures, captions
+
+
+if __name__ == "__main__":
+    main(run)

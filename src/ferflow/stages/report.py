@@ -291,7 +291,7 @@ def _card(settings: params.Params, metrics: dict[str, Any], cost: dict[str, Any]
     for task, values in metrics[name]["test"].items():
         for metric in ("accuracy", "macro_f1", "ccc", "score"):
             if values.get(metric) is not None:
-                named = {"metric_name": f"{task} {metric}", "dataset_split": "test"}
+                named: dict[str, Any] = {"metric_name": f"{task} {metric}", "dataset_split": "test"}
                 results.append(EvalResult("image-classification", source, source, metric, values[metric], **named))
                 rows.append({"task": task, "metric": metric, "value": figure(values, metric), "n": values["n"]})
     front = ModelCardData(

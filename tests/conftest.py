@@ -9,6 +9,7 @@ import pytest
 from ferflow import params
 from ferflow.card import Card
 from ferflow.datasets import synthetic
+from ferflow.exporters import Source
 from ferflow.images import encode_png
 from ferflow.ingestion import join
 from ferflow.registry import get
@@ -52,7 +53,7 @@ def network():
 def release(network, tmp_path_factory) -> Path:
     """That ensemble as an ONNX file."""
     card = Card(name="t", members={"a": "cnn"}, input_size=40, modality="rgb", tasks=TASKS, dataset="d", parameters=1)
-    return get("exporters", "onnx").write(network, card, tmp_path_factory.mktemp("release"))
+    return get("exporters", "onnx").write(Source(network, card), tmp_path_factory.mktemp("release"))
 
 
 @pytest.fixture

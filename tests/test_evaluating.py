@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from ferflow import evaluating
 from ferflow.cli import app
 from ferflow.detectors import Detection
+from ferflow.finding import Finder
 from ferflow.inference import Predictor
 from ferflow.params import Dataset
 
@@ -58,7 +59,7 @@ def test_a_face_that_is_not_found_is_an_error_and_is_listed(release, faces, tmp_
     dataset = Dataset(
         source="folder", path=faces, image_size=40, options={"classes": {"happy": "happy", "sad": "sad", "bored": "anger"}}
     )
-    summary = evaluating.run(Predictor(release), dataset, tmp_path / "out", Blind(), 100, 0)
+    summary = evaluating.run(Predictor(release, Finder(detector=Blind())), dataset, tmp_path / "out", True, 100, 0)
     missed = pd.read_csv(tmp_path / "out/missed.csv")["id"]
     assert len(missed) == 22
     assert pd.read_csv(tmp_path / "out/unreadable.csv")["id"].tolist() == ["sad/broken.png"]

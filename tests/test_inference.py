@@ -8,7 +8,9 @@ import pytest
 from conftest import ROOT, TASKS
 
 from ferflow.detectors import Detection
-from ferflow.inference import ModelError, Predictor, choose_detector, crop_face
+from ferflow.exporters import Source
+from ferflow.finding import Finder, Finding, crop_face
+from ferflow.inference import ModelError, Predictor
 from ferflow.registry import get
 from ferflow.stages import StageError
 from ferflow.stages.export import _demand, compare, in_pytorch
@@ -16,9 +18,9 @@ from ferflow.stages.export import _demand, compare, in_pytorch
 
 def test_the_export_answers_as_pytorch_does_for_any_batch(network, release):
     faces = np.random.default_rng(0).integers(0, 255, (33, 40, 40, 3), dtype=np.uint8)
-    found = list(Predictor(release).predict_faces(faces).values())
+    found = list(Predictor(release).outputs(faces).values())
     assert compare(in_pytorch(network, faces), found) == {"largest_difference": pytest.approx(0, abs=1e-4), "same_class": 1}
-    assert Predictor(release).predict_faces(faces[:1])["expression"].shape == (1, 8)
+    assert Predictor(release).outputs(faces[:1])["expression"].shape == (1, 8)
 
 
 def test_the_card_travels_inside_the_file(release):
@@ -30,7 +32,7 @@ def test_the_file_does_not_say_where_it_was_made_and_the_same_network_gives_the_
     data = release.read_bytes()
     for words in (b"site-packages", b"stack_trace", str(ROOT).encode()):
         assert words not in data
-    assert get("exporters", "onnx").write(network, Predictor(release).card, tmp_path).read_bytes() == data
+    assert get("exporters", "onnx").write(Source(network, Predictor(release).card), tmp_path).read_bytes() == data
 
 
 def test_a_difference_that_is_no_number_is_found():
@@ -43,7 +45,7 @@ def test_a_difference_that_is_no_number_is_found():
 
 def test_a_prediction_says_everything_the_model_knows_and_none_for_the_rest(release):
     picture = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
-    (face,) = Predictor(release.parent).predict(picture, choose_detector("none", {}))
+    (face,) = Predictor(release.parent, Finder(Finding("none"))).predict(picture)
     assert face.box_xyxy == (0, 0, 120, 90)
     assert face.expression == face.top3[0][0]
     assert face.confidence == max(face.probabilities["expression"].values()) == face.top3[0][1]
@@ -56,19 +58,18 @@ def test_a_prediction_says_everything_the_model_knows_and_none_for_the_rest(rele
 
 
 def test_no_face_is_an_empty_list_and_faces_are_limited(release):
-    predictor = Predictor(release)
     picture = np.zeros((50, 50, 3), np.uint8)
-    assert predictor.predict(picture, lambda rgb: []) == []
+    assert Predictor(release, Finder(detector=lambda rgb: [])).predict(picture) == []
     many = [Detection((i, i, i + 20.0, i + 20.0), 1 - i / 100) for i in range(9)]
-    assert len(predictor.predict(picture, lambda rgb: many, max_faces=4)) == 4
+    assert len(Predictor(release, Finder(Finding(max_faces=4), lambda rgb: many)).predict(picture)) == 4
 
 
 def test_wrong_faces_and_wrong_files_are_refused(release, tmp_path):
     predictor = Predictor(release)
     with pytest.raises(ValueError, match="N x 40 x 40 x 3"):
-        predictor.predict_faces(np.zeros((1, 48, 48, 3), np.uint8))
+        predictor.outputs(np.zeros((1, 48, 48, 3), np.uint8))
     with pytest.raises(ValueError, match="float32"):
-        predictor.predict_faces(np.zeros((1, 40, 40, 3), np.float32))
+        predictor.outputs(np.zeros((1, 40, 40, 3), np.float32))
     with pytest.raises(FileNotFoundError, match="make repro"):
         Predictor(tmp_path)
     (tmp_path / "model.onnx").write_bytes(b"junk")
@@ -92,9 +93,9 @@ def test_a_crop_is_square_around_the_face_and_repeats_pixels_beyond_the_edge():
 def test_auto_takes_yunet_only_where_its_file_is(tmp_path, shared):
     picture = cv2.cvtColor(cv2.imread(str(shared / "media/two_people.jpg")), cv2.COLOR_BGR2RGB)
     yunet = shared / "models/face_detection_yunet_2023mar.onnx"
-    assert len(choose_detector("auto", {"yunet": yunet})(picture)) == 2
-    haar = choose_detector("auto", {"yunet": tmp_path / "none.onnx"})(picture)
-    assert [d.score for d in haar] == [d.score for d in choose_detector("haar", {})(picture)]
+    assert len(Finder(Finding(files=(("yunet", yunet),))).find(picture)) == 2
+    haar = Finder(Finding(files=(("yunet", tmp_path / "none.onnx"),))).find(picture)
+    assert haar == Finder(Finding("haar")).find(picture)
 
 
 def test_inference_imports_no_training_library():

@@ -1,1 +1,23 @@
-"""ferflow: facial-expression recognition as a reproducible factory."""
+"""ferflow: facial-expression recognition as a reproducible factory.
+
+From Python: ``ferflow.load("models/release").predict("photo.jpg")``. Nothing heavy is imported until it is asked for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ferflow.api import load
+    from ferflow.finding import Finder, Finding
+    from ferflow.images import ImageError
+    from ferflow.inference import FacePrediction, ModelError, Predictor
+
+__all__ = ["FacePrediction", "Finder", "Finding", "ImageError", "ModelError", "Predictor", "load"]
+_PLACES = {"load": "api", "Finder": "finding", "Finding": "finding", "ImageError": "images"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"ferflow has no {name!r}; it has {', '.join(__all__)}")
+    from importlib import import_module
+
+    return getattr(import_module(f"ferflow.{_PLACES.get(name, 'inference')}"), name)

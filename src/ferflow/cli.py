@@ -134,15 +134,16 @@ def evaluate(
     Example: ferflow evaluate models/release folder ~/faces --detector auto --out reports/evaluations/faces
     """
     from ferflow import evaluating
-    from ferflow.inference import ModelError, Predictor, choose_detector
+    from ferflow.finding import Finder, Finding
+    from ferflow.inference import ModelError, Predictor
     from ferflow.params import Dataset
 
     try:
-        predictor = Predictor(release, threads=2)
+        finder = Finder(Finding(detector or "none", (("yunet", _YUNET),)))
+        predictor = Predictor(release, finder, threads=2)
         options = cli_data.options_of(option or [])
         dataset = Dataset(source=source, path=path, image_size=predictor.card.input_size, options=options)
-        find = choose_detector(detector, {"yunet": _YUNET}) if detector else None
-        typer.echo(evaluating.run(predictor, dataset, out, find, resamples, seed=0).as_text())
+        typer.echo(evaluating.run(predictor, dataset, out, detector is not None, resamples, seed=0).as_text())
     except (ModelError, OSError, KeyError, ValueError) as error:
         _fail(error)
 
@@ -161,20 +162,21 @@ def predict(
     """
     from json import dumps
 
-    from ferflow.images import ImageError, decode
-    from ferflow.inference import ModelError, Predictor, choose_detector
+    from ferflow.finding import Finder, Finding
+    from ferflow.images import ImageError
+    from ferflow.inference import ModelError, Predictor
 
     try:
-        files = {detector: detector_file} if detector_file else {"yunet": _YUNET}
-        predictor, find = Predictor(model), choose_detector(detector, files)
+        files = ((detector, detector_file),) if detector_file else (("yunet", _YUNET),)
+        predictor = Predictor(model, Finder(Finding(detector, files)))
     except (ModelError, OSError, KeyError) as error:
         _fail(error)
     failed = 0
     for path in images:
         try:
-            faces = predictor.predict(decode(path.read_bytes()), find)
+            faces = predictor.predict(path)
         except (ImageError, OSError) as error:
-            typer.echo(f"{path}: {error}", err=True)
+            typer.echo(str(error), err=True)
             failed += 1
             continue
         if json:

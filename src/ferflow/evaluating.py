@@ -9,10 +9,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from ferflow.card import Card
-from ferflow.detectors import Detector
 from ferflow.evaluation import tidy
 from ferflow.images import ImageError, decode, resize
-from ferflow.inference import Predictor, crop_face
+from ferflow.inference import Predictor
 from ferflow.ingestion import ingest
 from ferflow.judging import Judge, write_fairness, write_network
 from ferflow.params import Dataset
@@ -36,19 +35,19 @@ class _Seen:
     unreadable: list[str] = field(default_factory=list)
 
 
-def run(predictor: Predictor, dataset: Dataset, out: Path, detector: Detector | None, resamples: int, seed: int) -> Summary:
+def run(predictor: Predictor, dataset: Dataset, out: Path, find: bool, resamples: int, seed: int) -> Summary:
     """Judge a release on every face of a source and write ``out/index.html`` with its tables and pictures.
 
-    ``detector``: end to end, the best detection in each picture; where it finds no face, the answer counts as wrong, and
-    ``out/missed.csv`` lists the picture. Without one a picture is a face. Pictures that cannot be read are listed in
-    ``out/unreadable.csv`` and do not count. Raises ``DataError`` for a source that cannot be read, and ``ValueError``
+    ``find``: end to end, the best face that the predictor finds in each picture; where it finds none, the answer counts as
+    wrong, and ``out/missed.csv`` lists the picture. Without it a picture is a face. Pictures that cannot be read are listed
+    in ``out/unreadable.csv`` and do not count. Raises ``DataError`` for a source that cannot be read, and ``ValueError``
     where no face has a label that the release could predict.
     """
     fresh_folder(out)
     manifest = out / "manifest.parquet"
     ingest(dataset, seed, manifest)
     labels = read_labels(manifest).set_index("id")
-    seen = _look(predictor, manifest, len(labels), detector)
+    seen = _look(predictor, manifest, len(labels), find)
     manifest.unlink()  # it has the pictures
     card = predictor.card.model_copy(update={"name": NAME})
     outputs = {task: np.concatenate(parts) for task, parts in seen.outputs.items()}
@@ -72,7 +71,7 @@ def run(predictor: Predictor, dataset: Dataset, out: Path, detector: Detector | 
         for task, values in figures.headline().items()
         if values["n"]
     ]
-    words = _in_words(dataset, seen, known, card, detector)
+    words = _in_words(dataset, seen, known, card, find)
     sections = [
         Section("Figures", words, [table("Test faces, in brackets 95 % bootstrap intervals", pd.DataFrame(rows)), _every(out)]),
         calibration(out, [NAME]),
@@ -88,12 +87,12 @@ def _every(out: Path) -> Table:
     return table("Every figure", pd.read_csv(out / "evaluation/figures.csv").drop(columns=["member", "faces"]))
 
 
-def _look(predictor: Predictor, manifest: Path, count: int, detector: Detector | None) -> _Seen:
+def _look(predictor: Predictor, manifest: Path, count: int, find: bool) -> _Seen:
     """The release's answers for every picture that can be read."""
     seen = _Seen(outputs={task: [] for task in predictor.card.tasks})
     progress = tqdm(total=count, unit="face", desc="evaluate", mininterval=2, dynamic_ncols=True)
-    for ids, crops in _crops(manifest, predictor.card.input_size, detector, seen):
-        for task, values in predictor.predict_faces(crops).items():
+    for ids, crops in _crops(manifest, predictor, find, seen):
+        for task, values in predictor.outputs(crops).items():
             seen.outputs[task].append(values)
         seen.ids += ids
         progress.update(len(ids))
@@ -103,7 +102,7 @@ def _look(predictor: Predictor, manifest: Path, count: int, detector: Detector |
     return seen
 
 
-def _crops(manifest: Path, size: int, detector: Detector | None, seen: _Seen) -> Iterator[tuple[list[str], np.ndarray]]:
+def _crops(manifest: Path, predictor: Predictor, find: bool, seen: _Seen) -> Iterator[tuple[list[str], np.ndarray]]:
     """Ids and faces (B x S x S x 3), a batch at a time; notes what is missed or unreadable."""
     ids: list[str] = []
     faces: list[np.ndarray] = []
@@ -114,11 +113,11 @@ def _crops(manifest: Path, size: int, detector: Detector | None, seen: _Seen) ->
             except ImageError:
                 seen.unreadable.append(id_)
                 continue
-            found = detector(rgb) if detector else None
+            found = predictor.finder.find(rgb) if find else None
             if found == []:
                 seen.missed.append(id_)
             ids.append(id_)
-            faces.append(crop_face(rgb, found[0].box_xyxy, size) if found else resize(rgb, size))
+            faces.append(predictor.crop(rgb, found[0]) if found else resize(rgb, predictor.card.input_size))
             if len(ids) == BATCH:
                 yield ids, np.stack(faces)
                 ids, faces = [], []
@@ -136,9 +135,9 @@ def _count_as_wrong(outputs: dict[str, np.ndarray], labels: pd.DataFrame, card: 
             values[rows, (target + 1) % values.shape[1]] = 1.0
 
 
-def _in_words(dataset: Dataset, seen: _Seen, labels: pd.DataFrame, card: Card, detector: Detector | None) -> list[str]:
+def _in_words(dataset: Dataset, seen: _Seen, labels: pd.DataFrame, card: Card, find: bool) -> list[str]:
     words = [f"{len(seen.ids):,} pictures of {dataset.path}"]
-    if detector:
+    if find:
         words.append(f"end to end: in {len(seen.missed):,} no face was found, which counts as an error (missed.csv)")
     if seen.unreadable:
         words.append(f"{len(seen.unreadable):,} could not be read and do not count (unreadable.csv)")

@@ -4,7 +4,9 @@ Pixels are RGB (or grey with one channel), uint8, height x width x channels. A h
 a picture is decoded, so that a small file cannot ask for a gigabyte. It knows no dataset and no model.
 """
 
+from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,8 +16,19 @@ MAX_PIXELS = 50_000_000
 _JPEG, _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"  # decoders fill up what is missing with grey
 
 
+ImageLike = np.ndarray | Image.Image | bytes | str | Path
+
+
 class ImageError(ValueError):
     """Bytes that are not a picture that can be used; the message says what is wrong with them."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels (H x W x 3, RGB, uint8), and what was done to get them that a person would want to know (first page of 3)."""
+
+    rgb: np.ndarray
+    notes: tuple[str, ...] = ()
 
 
 def image_size(data: bytes) -> tuple[int, int]:
@@ -44,6 +57,31 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     if pixels is None:
         raise ImageError(f"the image is damaged: its header says {width} x {height}, but it cannot be decoded")
     return np.asarray(pixels)
+
+
+def read(image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """A picture from pixels, a PIL image, bytes or a path. Raises ``ImageError`` that names the path, where there is one."""
+    if isinstance(image, np.ndarray):
+        return Picture(_as_rgb(image))
+    if isinstance(image, Image.Image):
+        return Picture(np.asarray(image.convert("RGB")))
+    if isinstance(image, bytes):
+        return Picture(decode(image, max_pixels=max_pixels))
+    path = Path(image)
+    try:
+        return Picture(decode(path.read_bytes(), max_pixels=max_pixels))
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror or error}") from error
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
+def _as_rgb(pixels: np.ndarray) -> np.ndarray:
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.dtype != np.uint8 or pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
+        raise ImageError(f"pixels must be uint8, H x W x 3 (RGB) or H x W; these are {pixels.dtype} {pixels.shape}")
+    return np.ascontiguousarray(pixels) if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
 
 
 def to_gray(rgb: np.ndarray) -> np.ndarray:

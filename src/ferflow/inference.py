@@ -1,8 +1,9 @@
-"""From pixels to predictions with an exported model: what the service, the command line and parity checks use.
+"""From pixels to predictions with an exported model: what evaluation, the service, the command line and parity checks use.
 
-It needs numpy, OpenCV and ONNX Runtime, and imports no training library. It knows no server.
+It needs numpy, OpenCV and ONNX Runtime, and imports no training library. It knows no server and no registry of models.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ import numpy as np
 import onnxruntime
 
 from ferflow.card import CARD_KEY, Card
-from ferflow.detectors import Detection, Detector
-from ferflow.images import resize
-from ferflow.registry import get
+from ferflow.detectors import Detection
+from ferflow.finding import Finder
+from ferflow.images import ImageLike, read, resize
 from ferflow.vocabulary import EMOJI, TASKS
 
-_MARGIN = 0.1  # of the box's longer side, added on every side of a detected face
+_BATCH = 64  # faces at once: more is no faster, and takes memory
 
 
 class ModelError(ValueError):
@@ -27,9 +28,9 @@ class ModelError(ValueError):
 class FacePrediction:
     """Everything the model says of one face.
 
-    ``box_xyxy`` in pixels of the picture; ``confidence`` is the probability of ``expression``; ``top3`` the
-    three most probable expressions; ``probabilities`` maps a task to class -> probability. What the model
-    has no head for is None.
+    ``box_xyxy`` in pixels of the picture; ``confidence`` is the probability of ``expression``, ``certain`` whether it is
+    high enough to be relied on (the card's ``certain_above``); ``top3`` the three most probable expressions;
+    ``probabilities`` maps a task to class -> probability. What the model has no head for is None.
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -37,6 +38,7 @@ class FacePrediction:
     expression: str | None
     emoji: str | None
     confidence: float | None
+    certain: bool | None
     top3: list[tuple[str, float]]
     probabilities: dict[str, dict[str, float]]
     valence: float | None
@@ -51,13 +53,14 @@ class FacePrediction:
 
 
 class Predictor:
-    """An exported model in ONNX Runtime.
+    """An exported model in ONNX Runtime, and the faces it is asked about. Threads may share it.
 
-    ``model`` is the path of a ``model.onnx``, of the folder it lies in, or its bytes. Raises ``ModelError``
-    when it is no ferflow export, ``FileNotFoundError`` when there is no such file.
+    ``model`` is the path of an ONNX export, of the folder in which ``model.onnx`` lies, or its bytes; ``finder`` finds the
+    faces of pictures. Raises ``ModelError`` when it is no ferflow export, ``FileNotFoundError`` when there is no such file.
     """
 
-    def __init__(self, model: str | Path | bytes, threads: int = 1) -> None:
+    def __init__(self, model: str | Path | bytes, finder: Finder | None = None, threads: int = 1) -> None:
+        self.finder = finder or Finder()
         if not isinstance(model, bytes):
             path = Path(model)
             path = path / "model.onnx" if path.is_dir() else path
@@ -76,69 +79,76 @@ class Predictor:
             raise ModelError(f"the ONNX file has no {CARD_KEY} in its metadata: it is no ferflow export")
         self.card = Card.model_validate_json(card)
 
-    def predict_faces(self, faces: np.ndarray) -> dict[str, np.ndarray]:
+    def predict(self, image: ImageLike) -> list[FacePrediction]:
+        """Every face of a picture, best detection first.
+
+        ``image``: RGB pixels (H x W x 3, uint8), grey ones (H x W), a PIL image, a path, or the bytes of a file. Raises
+        ``ImageError`` for what is no picture.
+        """
+        return self.predict_batch([image])[0]
+
+    def predict_batch(self, images: Iterable[ImageLike]) -> list[list[FacePrediction]]:
+        """Every face of every picture; the faces of all go through the network together."""
+        pictures = [read(image).rgb for image in images]
+        found = [self.finder.find(rgb) for rgb in pictures]
+        crops = [self.crop(rgb, face) for rgb, faces in zip(pictures, found, strict=True) for face in faces]
+        answers = iter(self.describe([face for faces in found for face in faces], self.outputs(self.stacked(crops))))
+        return [[next(answers) for _ in faces] for faces in found]
+
+    def predict_faces(self, crops: Sequence[ImageLike]) -> list[FacePrediction]:
+        """One answer a picture that is a face already, of any size."""
+        pictures = [read(crop).rgb for crop in crops]
+        whole = [Detection((0.0, 0.0, float(rgb.shape[1]), float(rgb.shape[0])), 1.0) for rgb in pictures]
+        faces = self.stacked([resize(rgb, self.card.input_size) for rgb in pictures])
+        return self.describe(whole, self.outputs(faces))
+
+    def crop(self, rgb: np.ndarray, face: Detection) -> np.ndarray:
+        """A detected face as the network wants it (S x S x 3, uint8)."""
+        return self.finder.crop(rgb, face, self.card.input_size)
+
+    def stacked(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        """Crops as one array, N x S x S x 3; N may be 0."""
+        size = self.card.input_size
+        return np.stack(crops) if len(crops) else np.zeros((0, size, size, 3), np.uint8)
+
+    def outputs(self, faces: np.ndarray) -> dict[str, np.ndarray]:
         """Outputs by task for uint8 RGB crops, N x S x S x 3: N x K probabilities, or N x 2 for affect."""
         size = self.card.input_size
         if faces.dtype != np.uint8 or faces.shape[1:] != (size, size, 3):
             raise ValueError(f"faces must be uint8, N x {size} x {size} x 3; these are {faces.dtype} {faces.shape}")
+        tasks = list(self.card.tasks)
         if len(faces) == 0:
             return {task: np.zeros((0, len(classes)), np.float32) for task, classes in self.card.tasks.items()}
-        tasks = list(self.card.tasks)
-        return dict(zip(tasks, self._session.run(tasks, {"faces": faces}), strict=True))
+        parts = [self._session.run(tasks, {"faces": faces[start : start + _BATCH]}) for start in range(0, len(faces), _BATCH)]
+        return {task: np.concatenate(part) for task, part in zip(tasks, zip(*parts, strict=True), strict=True)}
 
-    def predict(self, rgb: np.ndarray, detector: Detector, max_faces: int = 100) -> list[FacePrediction]:
-        """Every face that ``detector`` finds in an RGB picture (H x W x 3, uint8), best detection first."""
-        found = detector(rgb)[:max_faces]
-        crops = [crop_face(rgb, detection.box_xyxy, self.card.input_size) for detection in found]
-        size = self.card.input_size
-        outputs = self.predict_faces(np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8))
-        return [self._describe(detection, outputs, index) for index, detection in enumerate(found)]
-
-    def _describe(self, detection: Detection, outputs: dict[str, np.ndarray], index: int) -> FacePrediction:
-        probabilities = {
-            task: {name: float(p) for name, p in zip(classes, outputs[task][index], strict=True)}
-            for task, classes in self.card.tasks.items()
-            if TASKS[task].kind == "classification"
-        }
-        best = {task: max(values, key=values.__getitem__) for task, values in probabilities.items()}
-        expression = best.get("expression")
-        ranked = sorted(probabilities.get("expression", {}).items(), key=lambda pair: -pair[1])
-        affect = outputs["affect"][index] if "affect" in outputs else (None, None)
-        return FacePrediction(
-            box_xyxy=detection.box_xyxy,
-            detection_score=detection.score,
-            expression=expression,
-            emoji=EMOJI[expression] if expression else None,
-            confidence=ranked[0][1] if ranked else None,
-            top3=ranked[:3],
-            probabilities=probabilities,
-            valence=None if affect[0] is None else float(affect[0]),
-            arousal=None if affect[1] is None else float(affect[1]),
-            age=best.get("age"),
-            gender=best.get("gender"),
-            race=best.get("race"),
-        )
+    def describe(self, found: Sequence[Detection], outputs: dict[str, np.ndarray]) -> list[FacePrediction]:
+        """Detections with the outputs of their faces, in words."""
+        return [_describe(self.card, face, outputs, index) for index, face in enumerate(found)]
 
 
-def crop_face(rgb: np.ndarray, box_xyxy: tuple[float, float, float, float], size: int) -> np.ndarray:
-    """The face as a square crop (``size`` x ``size`` x 3) with a little margin; beyond the edge pixels repeat."""
-    left, top, right, bottom = box_xyxy
-    if (left, top, right, bottom) == (0, 0, rgb.shape[1], rgb.shape[0]):
-        return resize(rgb, size)
-    half = max(right - left, bottom - top) * (0.5 + _MARGIN)
-    x, y = (left + right) / 2, (top + bottom) / 2
-    x0, y0, x1, y1 = round(x - half), round(y - half), round(x + half), round(y + half)
-    height, width = rgb.shape[:2]
-    inside = rgb[max(y0, 0) : min(y1, height), max(x0, 0) : min(x1, width)]
-    if inside.size == 0:
-        raise ValueError(f"the box {box_xyxy} lies outside the picture of {width} x {height} pixels")
-    padding = ((max(-y0, 0), max(y1 - height, 0)), (max(-x0, 0), max(x1 - width, 0)), (0, 0))
-    return resize(np.pad(inside, padding, mode="edge"), size)
-
-
-def choose_detector(name: str, files: dict[str, Path]) -> Detector:
-    """A detector by its registered name, with the file it needs; ``auto`` is YuNet where its file is there, else Haar."""
-    if name == "auto":
-        name = "yunet" if "yunet" in files and files["yunet"].is_file() else "haar"
-    detector: Detector = get("detectors", name)(files.get(name))
-    return detector
+def _describe(card: Card, face: Detection, outputs: dict[str, np.ndarray], index: int) -> FacePrediction:
+    probabilities = {
+        task: {name: float(p) for name, p in zip(classes, outputs[task][index], strict=True)}
+        for task, classes in card.tasks.items()
+        if TASKS[task].kind == "classification"
+    }
+    best = {task: max(values, key=values.__getitem__) for task, values in probabilities.items()}
+    expression = best.get("expression")
+    ranked = sorted(probabilities.get("expression", {}).items(), key=lambda pair: -pair[1])
+    affect = outputs["affect"][index] if "affect" in outputs else (None, None)
+    return FacePrediction(
+        box_xyxy=face.box_xyxy,
+        detection_score=face.score,
+        expression=expression,
+        emoji=EMOJI[expression] if expression else None,
+        confidence=ranked[0][1] if ranked else None,
+        certain=ranked[0][1] >= card.certain_above if ranked else None,
+        top3=ranked[:3],
+        probabilities=probabilities,
+        valence=None if affect[0] is None else float(affect[0]),
+        arousal=None if affect[1] is None else float(affect[1]),
+        age=best.get("age"),
+        gender=best.get("gender"),
+        race=best.get("race"),
+    )

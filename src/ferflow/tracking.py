@@ -175,8 +175,21 @@ def champion_model(model: str) -> tuple[Path, int] | None:
     version = _champion_version(MlflowClient(), model)
     if version is None:
         return None
-    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model}@{CHAMPION}"))
-    return next(iter(sorted(folder.rglob("*.onnx")))), version
+    return registered_file(f"models:/{model}@{CHAMPION}"), version
+
+
+def registered_file(uri: str) -> Path:
+    """The ONNX file (a local copy) of ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+
+    Raises ``LookupError`` when the registry has no such version, ``MlflowException`` when it cannot be asked.
+    """
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(uri))
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise LookupError(f"MLflow's registry at {mlflow.get_tracking_uri()} has no {uri}: {error.message}") from error
+        raise
+    return next(iter(sorted(folder.rglob("*.onnx"))))
 
 
 def has_store() -> bool:

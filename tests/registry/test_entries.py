@@ -12,6 +12,7 @@ import torch
 from ferflow import metrics
 from ferflow.card import Card
 from ferflow.combiners import Combination
+from ferflow.exporters import Source
 from ferflow.model import EnsembleNetwork, build
 from ferflow.registry import KINDS, get, names
 from ferflow.tables import task_target
@@ -268,7 +269,7 @@ def test_every_backbone_can_be_exported_with_its_views(settings, tmp_path):
     card = Card(name="t", members={"a": "all"}, input_size=48, modality="rgb", tasks=tasks, dataset="d", parameters=1)
     exporter = get("exporters", "onnx")
     faces = np.random.default_rng(0).integers(0, 255, (3, 48, 48, 3), dtype=np.uint8)
-    found = exporter.read(exporter.write(network, card, tmp_path))(faces)
+    found = exporter.read(exporter.write(Source(network, card), tmp_path))(faces)
     with torch.no_grad():
         expected = network(torch.from_numpy(faces))
     for one, other in zip(expected, found, strict=True):

@@ -1,7 +1,8 @@
 """Face detectors, one file each: a picture in, boxes out.
 
-An entry is a function ``build(model_path) -> Detector``; a detector takes an RGB picture (H x W x 3,
-uint8) and gives every face it finds, best first. Threads may share it. It knows no expression.
+An entry is a function ``build(model_path, threshold) -> Detector``; a detector takes an RGB picture (H x W x 3, uint8)
+and gives every face of at least that score (None: the detector's own threshold), best first. Threads may share it. It
+knows no expression.
 """
 
 from collections.abc import Callable
@@ -13,10 +14,20 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Detection:
-    """One face: ``box_xyxy`` in pixels (left, top, right, bottom), ``score`` between 0 and 1."""
+    """One face: ``box_xyxy`` in pixels (left, top, right, bottom), ``score`` between 0 and 1.
+
+    ``eyes_xy`` are the eyes' centres in pixels, the one on the picture's left first; None where the detector gives none.
+    """
 
     box_xyxy: tuple[float, float, float, float]
     score: float
+    eyes_xy: tuple[tuple[float, float], tuple[float, float]] | None = None
+
+    @property
+    def size_wh(self) -> tuple[float, float]:
+        """Width and height in pixels."""
+        left, top, right, bottom = self.box_xyxy
+        return right - left, bottom - top
 
 
 LONGEST_SIDE = 640  # larger pictures are scaled down first: time, and false alarms in texture

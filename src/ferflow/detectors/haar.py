@@ -17,11 +17,11 @@ _SMALLEST = (20, 20)  # pixels, after scaling
 
 
 @register
-def build(model_path: Path | None = None) -> Detector:
+def build(model_path: Path | None = None, threshold: float | None = None) -> Detector:
     """The frontal-face cascade that every OpenCV 4 carries."""
     file = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml"
     cascade = cv2.CascadeClassifier(str(file))
-    threshold = float(re.findall(r"<stageThreshold>([^<]+)<", file.read_text())[-1])
+    bound = float(re.findall(r"<stageThreshold>([^<]+)<", file.read_text())[-1])
     lock = Lock()  # the cascade keeps the picture it works on
 
     def detect(rgb: np.ndarray) -> list[Detection]:
@@ -33,10 +33,11 @@ def build(model_path: Path | None = None) -> Detector:
         found = [
             Detection(
                 (float(x / scale), float(y / scale), float((x + w) / scale), float((y + h) / scale)),
-                float(1 / (1 + np.exp(threshold - weight))),
+                float(1 / (1 + np.exp(bound - weight))),
             )
             for (x, y, w, h), weight in zip(boxes, np.ravel(weights), strict=True)
         ]
+        found = [detection for detection in found if detection.score >= (threshold or 0)]
         return sorted(found, key=lambda detection: (-detection.score, detection.box_xyxy))
 
     return detect

@@ -9,7 +9,7 @@ from ferflow.registry import register
 
 
 @register
-def build(model_path: Path | None = None) -> Detector:
+def build(model_path: Path | None = None, threshold: float | None = None) -> Detector:
     """One box around everything, score 1."""
 
     def detect(rgb: np.ndarray) -> list[Detection]:

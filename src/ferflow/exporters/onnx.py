@@ -8,7 +8,7 @@ import onnxruntime
 import torch
 
 from ferflow.card import CARD_KEY, Card
-from ferflow.exporters import Run
+from ferflow.exporters import Run, Source
 from ferflow.registry import register
 
 FILE = "model.onnx"
@@ -19,9 +19,9 @@ class Onnx:
     """ONNX for ONNX Runtime, any batch size."""
 
     @staticmethod
-    def write(network: torch.nn.Module, card: Card, folder: Path) -> Path:
+    def write(source: Source, folder: Path) -> Path:
         """Write ``model.onnx``: input ``faces`` (uint8, N x S x S x 3), one float output a task, by its name."""
-        return _write(network, card, folder)
+        return _write(source.network, source.card, folder)
 
     @staticmethod
     def read(path: Path) -> Run:

@@ -13,8 +13,9 @@ from bentoml.exceptions import InvalidArgument
 from pydantic import BaseModel, Field
 
 from ferflow import params
+from ferflow.finding import Finder, Finding
 from ferflow.images import ImageError, decode
-from ferflow.inference import Predictor, choose_detector
+from ferflow.inference import Predictor
 from ferflow.serving.guard import RequestGuard
 
 log = logging.getLogger("ferflow.serving")
@@ -28,6 +29,7 @@ class Face(BaseModel):
     expression: str | None
     emoji: str | None
     confidence: float | None = Field(description="the probability of the expression")
+    certain: bool | None = Field(description="whether the confidence is high enough to be relied on")
     top3: list[tuple[str, float]] = Field(description="the three most probable expressions")
     probabilities: dict[str, dict[str, float]] = Field(description="task -> class -> probability")
     valence: float | None = Field(description="unpleasant -1 to pleasant 1")
@@ -68,8 +70,9 @@ class FerFlow:
     def __init__(self) -> None:
         self._settings = params.load()
         model, self._version = find_model(self._settings)
-        self._predictor = Predictor(model)
-        self._detect = choose_detector(self._settings.serve.detector, self._settings.serve.detector_files)
+        serve = self._settings.serve
+        finding = Finding(serve.detector, tuple(serve.detector_files.items()), max_faces=serve.max_faces)
+        self._predictor = Predictor(model, Finder(finding))
 
     @bentoml.api(route="/predict")
     def predict(self, image: Path) -> Answer:
@@ -79,7 +82,7 @@ class FerFlow:
             rgb = decode(image.read_bytes(), max_pixels=int(serve.max_megapixels * 1e6))
         except ImageError as error:
             raise InvalidArgument(str(error)) from error
-        faces = self._predictor.predict(rgb, self._detect, serve.max_faces)
+        faces = self._predictor.predict(rgb)
         height, width = rgb.shape[:2]
         found = [Face.model_validate(face.as_dict()) for face in faces]
         return Answer(faces=found, model_version=self._version, width=width, height=height)

@@ -10,6 +10,7 @@ import torch
 from ferflow import params
 from ferflow.card import Card, task_columns
 from ferflow.combiners import Combination
+from ferflow.exporters import Source
 from ferflow.faces import load_faces
 from ferflow.model import EnsembleNetwork
 from ferflow.registry import get
@@ -53,7 +54,7 @@ def run() -> Summary:
     parity, rows = {}, []
     for name in settings.export.formats:
         exporter: Any = get("exporters", name)
-        path = exporter.write(release, card, RELEASE)
+        path = exporter.write(Source(release, card), RELEASE)
         found = exporter.read(path)(faces.pixels[:count])
         parity[name] = {"faces": count, "from_pytorch": compare(expected, found), "from_evaluation": compare(reported, found)}
         rows.append({"file": str(path), "megabytes": round(path.stat().st_size / 1e6, 2), "faces": count} | _as_row(parity[name]))

@@ -13,7 +13,7 @@ from ferflow.evaluation import tidy
 from ferflow.images import ImageError, decode, resize
 from ferflow.inference import Predictor
 from ferflow.ingestion import ingest
-from ferflow.judging import Judge, write_fairness, write_network
+from ferflow.judging import Judge, write_fairness, write_networks
 from ferflow.params import Dataset
 from ferflow.report import Section, Table, page, table
 from ferflow.stages import Summary, fresh_folder, write_json
@@ -62,7 +62,7 @@ def run(predictor: Predictor, dataset: Dataset, out: Path, find: bool, resamples
     write_json({NAME: {"test": figures.headline()}}, out / "metrics.json")
     (out / "evaluation").mkdir()
     tidy([(NAME, "test", figures)]).to_csv(out / "evaluation/figures.csv", index=False)
-    write_network(out, NAME, one)
+    write_networks(out, {NAME: one})
     write_fairness(out, {NAME: one}, judge)
     for file, ids in (("missed", seen.missed), ("unreadable", seen.unreadable)):
         pd.DataFrame({"id": ids}).to_csv(out / f"{file}.csv", index=False)

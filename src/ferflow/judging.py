@@ -14,6 +14,7 @@ from ferflow.calibration import coverage, reliability, tempered
 from ferflow.card import Card, task_columns
 from ferflow.evaluation import Figures, by_class, confusion, evaluate, right_answers
 from ferflow.fairness import by_group
+from ferflow.parallel import each
 from ferflow.resampling import Resamples
 from ferflow.tables import task_labels, task_target
 from ferflow.vocabulary import TASKS
@@ -86,13 +87,19 @@ class Judge:
         return self._resamples[rows]
 
 
-def write_network(reports: Path, name: str, one: Judged) -> None:
-    """Tables and plots of every classification of one network on its test faces."""
+def write_networks(reports: Path, judged: dict[str, Judged]) -> None:
+    """Tables and plots of every classification of every network on its test faces, in several processes: drawing takes time."""
+    items = [(reports, name, one.card, *one.test()) for name, one in judged.items()]
+    for _ in each(_write_network, items, worth_it=len(items) > 2):
+        pass
+
+
+def _write_network(item: tuple[Path, str, Card, pd.DataFrame, pd.DataFrame]) -> None:
+    reports, name, card, predictions, labels = item
     folder, shown = reports / "evaluation" / name, reports / "plots/evaluation" / name
     folder.mkdir(parents=True)
     shown.mkdir(parents=True)
-    predictions, labels = one.test()
-    for task, classes in one.card.tasks.items():
+    for task, classes in card.tasks.items():
         own = task_labels(labels, task)
         if TASKS[task].kind != "classification" or not (task_target(own, task, classes) >= 0).any():
             continue
@@ -101,20 +108,20 @@ def write_network(reports: Path, name: str, one: Judged) -> None:
         plots.confusion_matrix(found, classes, f"{name}: {task}, test", shown / f"confusion_{task}.png")
         by_class(predictions, own, task, classes).to_csv(folder / f"classes_{task}.csv", index=False)
         if task == "expression":
-            _write_expression(folder, shown, name, one, predictions, task_target(own, task, classes))
+            _write_expression(folder, shown, name, card, predictions, task_target(own, task, classes))
 
 
-def _write_expression(folder: Path, shown: Path, name: str, one: Judged, predictions: pd.DataFrame, target: np.ndarray) -> None:
-    classes = one.card.tasks["expression"]
+def _write_expression(folder: Path, shown: Path, name: str, card: Card, predictions: pd.DataFrame, target: np.ndarray) -> None:
+    classes = card.tasks["expression"]
     shares = predictions[task_columns("expression", classes)].to_numpy()
     plots.curves(target, shares, classes, f"{name}: expression, test", shown / "curves.png")
     bins = {"calibrated": reliability(shares, target)}
-    if (temperature := one.card.temperatures.get("expression", 1.0)) != 1.0:  # as it was before it was softened
+    if (temperature := card.temperatures.get("expression", 1.0)) != 1.0:  # as it was before it was softened
         bins = {"as trained": reliability(tempered(shares, 1 / temperature), target)} | bins
     pd.concat([table.assign(probabilities=kind) for kind, table in bins.items()]).to_csv(folder / "reliability.csv", index=False)
     covered = coverage(shares, target)
     covered.to_csv(folder / "coverage.csv", index=False)
-    plots.reliability(bins, covered, one.card.certain_above, f"{name}: expression, test", shown / "calibration.png")
+    plots.reliability(bins, covered, card.certain_above, f"{name}: expression, test", shown / "calibration.png")
 
 
 def write_fairness(reports: Path, judged: dict[str, Judged], judge: Judge) -> None:

@@ -12,7 +12,7 @@ from ferflow.comparison import axes, axis_table, pairs
 from ferflow.evaluation import Figures, ablation_row, tidy
 from ferflow.faces import load_faces
 from ferflow.front import efficient
-from ferflow.judging import SIDES, Judge, Judged, write_fairness, write_network
+from ferflow.judging import SIDES, Judge, Judged, write_fairness, write_networks
 from ferflow.stages import (
     ABLATION,
     AXES,
@@ -58,7 +58,7 @@ def run() -> Summary:
         folder = ENSEMBLE if name == "ensemble" else (MEMBERS if name in settings.members else STUDENTS) / name
         card = Card.model_validate(ensemble["card"] if name == "ensemble" else read_json(folder / "card.json"))
         judged[name] = judge(card, pd.read_parquet(folder / "predictions.parquet"))
-        write_network(REPORTS, name, judged[name])
+    write_networks(REPORTS, judged)
     figures = {name: one.figures["test"] for name, one in judged.items()}
     write_json({name: {side: one.figures[side].headline() for side in SIDES} for name, one in judged.items()}, METRICS)
     tidy((n, side, one.figures[side]) for n, one in judged.items() for side in SIDES).to_csv(

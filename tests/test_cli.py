@@ -39,7 +39,7 @@ def test_predict_prints_faces_and_a_bad_file_does_not_end_the_run(release, tmp_p
     assert answer["faces"][0]["box_xyxy"] == [0, 0, 80, 80]
     plain = run(app, ["predict", files[1], "--model", str(release), "--detector", "none"])
     assert plain.exit_code == 0
-    assert "1 faces" in plain.stdout
+    assert "1 face\n" in plain.stdout
     assert "%" in plain.stdout
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ferflow import cli_data
+from ferflow import cli_data, cli_predict
 
 _YUNET = Path("models/detectors/face_detection_yunet_2023mar.onnx")
 
@@ -148,46 +148,7 @@ def evaluate(
         _fail(error)
 
 
-@app.command()
-def predict(
-    images: Annotated[list[Path], typer.Argument(help="Pictures to look at.")],
-    model: Annotated[Path, typer.Option(help="A release folder or a model.onnx.")] = Path("models/release"),
-    detector: Annotated[str, typer.Option(help="auto, a name from 'ferflow list detectors', or none: each is a face.")] = "auto",
-    detector_file: Annotated[Optional[Path], typer.Option(help="The detector's model, where it needs one.")] = None,  # noqa: UP045
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a picture instead of lines for people.")] = False,
-) -> None:
-    """Find the faces in pictures and say what they express; exit code 1 if a picture could not be read.
-
-    Example: ferflow predict photo.jpg --json
-    """
-    from json import dumps
-
-    from ferflow.finding import Finder, Finding
-    from ferflow.images import ImageError
-    from ferflow.inference import ModelError, Predictor
-
-    try:
-        files = ((detector, detector_file),) if detector_file else (("yunet", _YUNET),)
-        predictor = Predictor(model, Finder(Finding(detector, files)))
-    except (ModelError, OSError, KeyError) as error:
-        _fail(error)
-    failed = 0
-    for path in images:
-        try:
-            faces = predictor.predict(path)
-        except (ImageError, OSError) as error:
-            typer.echo(str(error), err=True)
-            failed += 1
-            continue
-        if json:
-            typer.echo(dumps({"image": str(path), "faces": [face.as_dict() for face in faces]}))
-            continue
-        typer.echo(f"{path}: {len(faces)} faces")
-        for face in faces:
-            box = ", ".join(f"{value:.0f}" for value in face.box_xyxy)
-            typer.echo(f"  [{box}] {face.emoji} {face.expression} {face.confidence:.0%}")
-    if failed:
-        raise typer.Exit(1)
+app.command()(cli_predict.predict)
 
 
 @app.command("list")

@@ -1,0 +1,111 @@
+"""``ferflow predict``: pictures, folders and patterns through a release."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+DetectorOption = Annotated[str, typer.Option(help="auto, a name from 'ferflow list detectors', or none: a picture is a face.")]
+ThresholdOption = Annotated[Optional[float], typer.Option(help="Least detection score, 0 to 1; else the detector's own.")]  # noqa: UP045
+ModelOption = Annotated[str, typer.Option(help="A release folder, an ONNX export, or models:/NAME@ALIAS.")]
+
+
+def predict(
+    images: Annotated[list[str], typer.Argument(help="Pictures, folders (with all below them), or patterns in quotes.")],
+    model: ModelOption = "models/release",
+    detector: DetectorOption = "auto",
+    detector_file: Annotated[Optional[Path], typer.Option(help="The detector's model, if it lies elsewhere.")] = None,  # noqa: UP045
+    threshold: ThresholdOption = None,
+    min_size: Annotated[int, typer.Option(help="Least side of a face, pixels.")] = 0,
+    margin: Annotated[float, typer.Option(help="What is added around a face, a share of its side.")] = 0.1,
+    align: Annotated[bool, typer.Option("--align", help="Turn faces until the eyes are level.")] = False,
+    largest: Annotated[bool, typer.Option("--largest", help="Only the largest face of a picture.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a picture on standard output.")] = False,
+    csv: Annotated[Optional[Path], typer.Option(help="A table, a row a face; goes on where it was cut off.")] = None,  # noqa: UP045
+    parquet: Annotated[Optional[Path], typer.Option(help="The same as Parquet.")] = None,  # noqa: UP045
+    again: Annotated[bool, typer.Option("--again", help="Do over what is there already.")] = False,
+) -> None:
+    """Find the faces in pictures and say what they express; exit code 1 if a picture could not be read.
+
+    Example: ferflow predict photo.jpg
+
+    Example: ferflow predict ~/photos '~/more/**/*.png' --csv faces.csv
+    """
+    from ferflow import predicting
+    from ferflow.api import load
+    from ferflow.inference import ModelError
+
+    if sum((json, csv is not None, parquet is not None)) > 1:
+        _fail("choose one of --json, --csv and --parquet")
+    if (csv and csv.suffix == ".parquet") or (parquet and parquet.suffix != ".parquet"):
+        _fail("a table of --parquet ends in .parquet, one of --csv does not")
+    files = ((detector, detector_file),) if detector_file else ()
+    try:
+        found = predicting.pictures(images)
+        predictor = load(
+            model, detector=detector, files=files, threshold=threshold, min_size=min_size, margin=margin, align=align,
+            largest=largest,
+        )  # fmt: skip
+        errors = (
+            _into_table(predictor, model, found, table, again)
+            if (table := csv or parquet)
+            else _onto_screen(predictor, found, json)
+        )
+    except (ModelError, OSError, LookupError, ValueError) as error:
+        _fail(error)
+        return
+    for problem in errors:
+        typer.echo(problem, err=True)
+    if errors:
+        typer.echo(f"ferflow: {len(errors)} of {len(found)} pictures could not be read", err=True)
+        raise typer.Exit(1)
+
+
+def _onto_screen(predictor, paths: list[Path], json: bool) -> list[str]:  # type: ignore[no-untyped-def]
+    from json import dumps
+
+    from ferflow.predicting import answers, in_words
+
+    errors = []
+    for answer in answers(predictor, paths):
+        if answer.error:
+            errors.append(answer.error)
+        elif json:
+            typer.echo(dumps(answer.as_dict()))
+        else:
+            notes = f" ({'; '.join(answer.notes)})" if answer.notes else ""
+            typer.echo(f"{answer.image}: {len(answer.faces)} face{'' if len(answer.faces) == 1 else 's'}{notes}")
+            for face in answer.faces:
+                typer.echo(f"  {in_words(face)}")
+    return errors
+
+
+def _into_table(predictor, model: str, paths: list[Path], table: Path, again: bool) -> list[str]:  # type: ignore[no-untyped-def]
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ferflow.predicting import Journal, answers
+
+    if table.exists() and not again:
+        raise FileExistsError(f"{table} is there already; --again writes it anew")
+    journal = Journal(table, predictor, model)
+    left = [path for path in paths if str(path) not in journal.rows]
+    if len(left) < len(paths):
+        typer.echo(f"{len(paths) - len(left)} pictures were done already", err=True)
+    columns = (TextColumn("predict"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    errors = []
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("predict", total=len(left))
+        for answer in answers(predictor, left):
+            if answer.error:
+                errors.append(answer.error)
+            else:
+                journal.add(answer)
+            progress.advance(task)
+    typer.echo(f"{table}: {journal.finish(table, paths)} rows of {len(paths) - len(errors)} pictures")
+    return errors
+
+
+def _fail(error: object) -> None:
+    typer.echo(f"ferflow: {error}", err=True)
+    raise typer.Exit(1)

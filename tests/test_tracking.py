@@ -70,6 +70,32 @@ def test_releases_are_registered_once_and_completed_where_something_failed(regis
     assert tracking.champion_model("unknown") is None
 
 
+def test_promotion_and_rollback_move_aliases_and_are_written_down(register):
+    with pytest.raises(LookupError, match="no challenger"):
+        tracking.promote("m")
+    for release_hash in ("a", "b", "c"):
+        register(release_hash)
+    with pytest.raises(LookupError, match="champion already"):
+        tracking.promote("m", 1)
+    with pytest.raises(LookupError, match="no version 9; it has 1, 2, 3"):
+        tracking.promote("m", 9)
+    with pytest.raises(LookupError, match="nothing to go back to"):
+        tracking.rollback("m")
+    assert tracking.promote("m", why="better") == (1, 3)
+    aliases = mlflow.MlflowClient().get_registered_model("m").aliases
+    assert {name: int(version) for name, version in aliases.items()} == {"champion": 3, "previous": 1}
+    assert tracking.champion_model("m")[1] == 3
+    assert tracking.rollback("m", "it failed") == (3, 1)
+    assert tracking.champion_model("m")[1] == 1
+    assert [(move["before"], move["now"], move["why"]) for move in tracking.moves("m")] == [
+        (1, 3, "better"),
+        (3, 1, "it failed"),
+    ]
+    assert tracking.registered_file("models:/m@champion").suffix == ".onnx"
+    with pytest.raises(LookupError, match="models:/m@best"):
+        tracking.registered_file("models:/m@best")
+
+
 def test_a_server_that_cannot_be_asked_is_not_the_same_as_no_champion(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     mlflow.set_tracking_uri("http://127.0.0.1:9")

@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ferflow import cli_data, cli_predict
+from ferflow import cli_data, cli_models, cli_predict
 
 _YUNET = Path("models/detectors/face_detection_yunet_2023mar.onnx")
 
@@ -148,7 +148,8 @@ def evaluate(
         _fail(error)
 
 
-app.command()(cli_predict.predict)
+for command in (cli_predict.predict, cli_models.train, cli_models.compare, cli_models.promote, cli_models.rollback):
+    app.command()(command)
 
 
 @app.command("list")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
 TrackingError = MlflowException
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+_MOVE_TAG = "ferflow.move."  # of the registered model: aliases keep no history, so every move is written down
 _HASH_TAG, _FIGURES_TAG = "ferflow.release", "ferflow.figures"
 _COMPLETE_TAG = "ferflow.complete"
 
@@ -91,7 +93,7 @@ def register_release(
     champion = _champion_version(client, model)
     if champion is None:
         client.set_registered_model_alias(model, CHAMPION, str(version))
-    elif version > champion and version == _newest_version(client, model):
+    elif version > champion and version == max(_versions(client, model)):
         client.set_registered_model_alias(model, CHALLENGER, str(version))
     found = client.get_model_version(model, str(version))
     return Registration(model, version, ", ".join(sorted(found.aliases)), str(found.run_id), created)
@@ -192,6 +194,60 @@ def registered_file(uri: str) -> Path:
     return next(iter(sorted(folder.rglob("*.onnx"))))
 
 
+def promote(model: str, version: int | None = None, why: str = "by hand") -> tuple[int | None, int]:
+    """Make a version (None: the challenger) the champion; gives the champion before and now.
+
+    The one before stays at hand as ``previous``, and ``why`` is written down. Raises ``LookupError`` where there is no
+    such version, no challenger, or the version is champion already.
+    """
+    client = MlflowClient()
+    before = _champion_version(client, model)
+    version = version or _version_of(client, model, CHALLENGER)
+    if version is None:
+        raise LookupError(f"{model} has no challenger: name a version, or register one ('dvc repro')")
+    if version == before:
+        raise LookupError(f"version {version} of {model} is the champion already")
+    if version not in (known := _versions(client, model)):
+        raise LookupError(f"{model} has no version {version}; it has {', '.join(map(str, known)) or 'none'}")
+    _move(client, model, before, version, why)
+    if _version_of(client, model, CHALLENGER) == version:
+        client.delete_registered_model_alias(model, CHALLENGER)
+    return before, version
+
+
+def rollback(model: str, why: str = "rollback") -> tuple[int | None, int]:
+    """Make the version that was champion before champion again; gives the champion before and now.
+
+    Raises ``LookupError`` where none was. A second rollback goes forward again.
+    """
+    client = MlflowClient()
+    before, version = _champion_version(client, model), _version_of(client, model, PREVIOUS)
+    if version is None:
+        raise LookupError(f"{model} had no champion before this one: there is nothing to go back to")
+    _move(client, model, before, version, why)
+    return before, version
+
+
+def moves(model: str) -> list[dict[str, Any]]:
+    """Every promotion and rollback, oldest first: ``time`` (UTC), ``before``, ``now``, ``why``."""
+    try:
+        tags = MlflowClient().get_registered_model(model).tags
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return []
+        raise
+    return [json.loads(value) for name, value in sorted(tags.items()) if name.startswith(_MOVE_TAG)]
+
+
+def _move(client: MlflowClient, model: str, before: int | None, version: int, why: str) -> None:
+    client.set_registered_model_alias(model, CHAMPION, str(version))
+    if before is not None:
+        client.set_registered_model_alias(model, PREVIOUS, str(before))
+    now = datetime.now(UTC)
+    said = {"time": now.isoformat(timespec="seconds"), "before": before, "now": version, "why": why[:500]}
+    client.set_registered_model_tag(model, f"{_MOVE_TAG}{now.timestamp():.6f}", json.dumps(said))
+
+
 def has_store() -> bool:
     """Whether there is a tracking store to ask: a configured address, or MLflow's default file in this folder."""
     return bool(os.environ.get("MLFLOW_TRACKING_URI")) or Path("mlflow.db").exists()
@@ -202,13 +258,17 @@ def _known_version(client: MlflowClient, model: str, release_hash: str) -> int |
     return max((int(version.version) for version in found), default=None)
 
 
-def _newest_version(client: MlflowClient, model: str) -> int:
-    return max(int(version.version) for version in client.search_model_versions(f"name = '{model}'"))
+def _versions(client: MlflowClient, model: str) -> list[int]:
+    return sorted(int(version.version) for version in client.search_model_versions(f"name = '{model}'"))
 
 
 def _champion_version(client: MlflowClient, model: str) -> int | None:
+    return _version_of(client, model, CHAMPION)
+
+
+def _version_of(client: MlflowClient, model: str, alias: str) -> int | None:
     try:
-        return int(client.get_model_version_by_alias(model, CHAMPION).version)
+        return int(client.get_model_version_by_alias(model, alias).version)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None

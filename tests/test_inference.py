@@ -4,12 +4,17 @@ import sys
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from conftest import ROOT, TASKS
+from PIL import Image
 
+import ferflow
+from ferflow.card import CARD_KEY
 from ferflow.detectors import Detection
 from ferflow.exporters import Source
 from ferflow.finding import Finder, Finding, crop_face
+from ferflow.images import encode_png
 from ferflow.inference import ModelError, Predictor
 from ferflow.registry import get
 from ferflow.stages import StageError
@@ -101,3 +106,51 @@ def test_auto_takes_yunet_only_where_its_file_is(tmp_path, shared):
 def test_inference_imports_no_training_library():
     code = "import ferflow.inference, sys; print([m for m in ('torch','timm','sklearn','pandas','mlflow') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_card_of_another_version_is_named(release, tmp_path):
+    model = onnx.load(release)
+    card = json.loads(model.metadata_props[0].value) | {"shoe_size": 43}
+    onnx.helper.set_model_props(model, {CARD_KEY: json.dumps(card)})
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match=r"does not suit this version of ferflow \(shoe_size\)"):
+        Predictor(tmp_path)
+
+
+def test_the_package_loads_a_release_and_takes_every_form_of_picture(release, tmp_path):
+    picture = np.random.default_rng(1).integers(0, 255, (70, 50, 3), dtype=np.uint8)
+    path = tmp_path / "picture.png"
+    path.write_bytes(encode_png(picture))
+    predictor = ferflow.load(release, detector="none")
+    forms = [picture, Image.fromarray(picture), path, str(path), path.read_bytes()]
+    found = [predictor.predict(form)[0] for form in forms]
+    assert all(face == found[0] for face in found)
+    assert predictor.predict(picture[:, :, 0])[0].box_xyxy == (0, 0, 50, 70)
+    with pytest.raises(ferflow.ImageError, match="uint8"):
+        predictor.predict(picture / 255)
+    with pytest.raises(AttributeError, match="it has"):
+        ferflow.nothing  # noqa: B018
+
+
+def test_a_face_is_aligned_by_its_eyes():
+    face = np.zeros((200, 200, 3), np.uint8)
+    cv2.circle(face, (80, 120), 4, (255, 0, 0), -1)
+    cv2.circle(face, (120, 80), 4, (0, 255, 0), -1)
+    found = Finder(Finding(align=True), lambda rgb: []).crop(face, Detection((50, 50, 150, 150), 1.0, ((80, 120), (120, 80))), 48)
+    first, second = (np.argwhere(found[:, :, channel] > 100).mean(axis=0) for channel in (0, 1))
+    assert first[0] == pytest.approx(second[0], abs=1), "level"
+    assert first[1] < 24 < second[1]
+
+
+@pytest.mark.parametrize("wrong", [{"threshold": 2.0}, {"margin": -1}, {"max_faces": 0}, {"min_size": -1}])
+def test_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Finding(**wrong)
+
+
+def test_small_faces_and_boxes_outside_are_left_out_and_the_largest_is_the_largest():
+    boxes = [(0, 0, 10, 10), (5, 5, 45, 45), (300, 300, 320, 320), (0, 0, 30, 30)]
+    detector = lambda rgb: [Detection(tuple(map(float, box)), 0.9) for box in boxes]  # noqa: E731
+    picture = np.zeros((50, 50, 3), np.uint8)
+    assert [face.box_xyxy[2] for face in Finder(Finding(min_size=20), detector).find(picture)] == [45, 30]
+    assert [face.box_xyxy[2] for face in Finder(Finding(largest=True), detector).find(picture)] == [45]

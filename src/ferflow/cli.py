@@ -152,6 +152,33 @@ for command in (cli_predict.predict, cli_models.train, cli_models.compare, cli_m
     app.command()(command)
 
 
+@app.command()
+def doctor(json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """Check this environment (versions, windows, device, project, model, detectors, servers) and say how to mend it.
+
+    Exit code 1 if something is wrong that everybody needs.
+
+    Example: ferflow doctor
+    """
+    from dataclasses import asdict
+    from json import dumps
+
+    from ferflow.doctor import examine
+
+    marks = {"good": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("bad ", "red")}
+    found = []
+    for one in examine():
+        found.append(one)
+        if not json:
+            mark, colour = marks[one.state]
+            typer.secho(mark, fg=colour, nl=False)
+            typer.echo(f"  {one.check}: {one.found}" + (f"\n        -> {one.remedy}" if one.remedy else ""))
+    if json:
+        typer.echo(dumps([asdict(one) for one in found]))
+    if any(one.state == "bad" for one in found):
+        raise typer.Exit(1)
+
+
 @app.command("list")
 def list_entries(
     kind: Annotated[Optional[str], typer.Argument(help="backbones, datasets, transforms, …; without one: all.")] = None,  # noqa: UP045

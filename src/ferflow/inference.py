@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from pydantic import ValidationError
 
 from ferflow.card import CARD_KEY, Card
 from ferflow.detectors import Detection
@@ -77,7 +78,13 @@ class Predictor:
         card = self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
         if card is None:
             raise ModelError(f"the ONNX file has no {CARD_KEY} in its metadata: it is no ferflow export")
-        self.card = Card.model_validate_json(card)
+        try:
+            self.card = Card.model_validate_json(card)
+        except ValidationError as error:
+            keys = ", ".join(".".join(map(str, one["loc"])) for one in error.errors())
+            raise ModelError(
+                f"the export's card does not suit this version of ferflow ({keys}): export the model again"
+            ) from error
 
     def predict(self, image: ImageLike) -> list[FacePrediction]:
         """Every face of a picture, best detection first.

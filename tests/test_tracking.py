@@ -31,7 +31,7 @@ def register(release, tmp_path, monkeypatch):
             tags={"code": "c", "data": "d"},
             input_example=np.zeros((1, 40, 40, 3), np.uint8),
             files=[],
-            tables=[table],
+            tables={"ablation": table},
         )
 
     yield call

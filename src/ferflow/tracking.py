@@ -64,11 +64,11 @@ def register_release(
     tags: dict[str, str],
     input_example: Any,
     files: list[Path],
-    tables: list[Path],
+    tables: dict[str, Path],
 ) -> Registration:
     """One parent run with a child run a member, and the release as a version of ``model``.
 
-    ``tables`` are CSV files: MLflow's pages show them as tables.
+    ``tables`` are CSV files by name: MLflow's pages show them as tables.
     The first version becomes ``champion``, a later one ``challenger``. Raises ``MlflowException`` when the
     tracking server cannot be reached.
     """
@@ -82,8 +82,8 @@ def register_release(
             mlflow.log_metrics(_finite(metrics))
             for path in files:
                 mlflow.log_artifact(str(path))
-            for path in tables:
-                mlflow.log_table(pd.read_csv(path), f"tables/{path.stem}.json")
+            for name, path in tables.items():
+                mlflow.log_table(pd.read_csv(path), f"tables/{name}.json")
             for member in members:
                 _log_member(client, member)
             if version is None:
@@ -133,8 +133,8 @@ def _log_member(client: MlflowClient, member: MemberRun) -> None:
             if name != "epoch"
         ]
         settings = [Param(name, str(value)) for name, value in member.settings.items()]
+        mlflow.log_metrics(_finite(member.metrics))  # first: its compare page draws what was logged first
         client.log_batch(run.info.run_id, metrics=metrics, params=settings)
-        mlflow.log_metrics(_finite(member.metrics))
         for path in member.files:
             mlflow.log_artifact(str(path))
 

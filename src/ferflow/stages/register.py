@@ -12,6 +12,7 @@ from ferflow.faces import load_faces
 from ferflow.stages import (
     ABLATION,
     AXES,
+    COST,
     DATA_REPORTS,
     EVALUATION,
     HISTORIES,
@@ -23,6 +24,8 @@ from ferflow.stages import (
     PLOTS,
     REGISTRATION,
     RELEASE,
+    REPORTS,
+    ROBUSTNESS,
     SPLITS,
     STUDENTS,
     Summary,
@@ -33,12 +36,13 @@ from ferflow.stages import (
 from ferflow.tables import load_labels
 
 _FILES = (METRICS, ABLATION, ABLATION.with_suffix(".md"), RELEASE / "parity.json", DATA_REPORTS / "validation.md")
+_PICTURES, _TABLES = ("evaluation", "robustness", "explanations"), (EVALUATION, AXES, ROBUSTNESS)
 
 
 def run() -> Summary:
     """Register ``models/release`` (once, however often it is called) and write ``reports/registration.json``."""
     settings = params.load()
-    metrics = read_json(METRICS)
+    metrics, cost, released = read_json(METRICS), read_json(COST), settings.export.model
     release = RELEASE / "model.onnx"
     card = read_json(RELEASE / "card.json")
     labels = load_labels(MANIFEST, SPLITS)
@@ -48,10 +52,11 @@ def run() -> Summary:
             name=name,
             settings=member.model_dump() | {"seed": settings.seed, "dataset": settings.dataset.source},
             history=read_history(HISTORIES / f"{name}.csv"),
-            metrics=flatten(metrics[name]),
+            metrics=headline(metrics[name], cost[name]) | flatten(metrics[name]),
             files=[
                 (MEMBERS if name in settings.members else STUDENTS) / name / "card.json",
                 *sorted((PLOTS / "evaluation" / name).glob("*.png")),
+                *(PLOTS / "explanations").glob(f"{name}.png"),
             ],
         )
         for name, member in settings.networks.items()
@@ -62,26 +67,33 @@ def run() -> Summary:
         experiment=settings.register_.experiment,
         model=settings.register_.model,
         members=members,
-        metrics=flatten(metrics[settings.export.model]),
+        metrics=headline(metrics[released], cost[released]) | flatten(metrics[released]),
         tags={"code": code_version(), "data": file_hash(MANIFEST), "dataset": settings.dataset.source},
         input_example=example,
-        files=[PAGE, MODEL_CARD, *_FILES, *sorted((PLOTS / "evaluation").glob("*.png"))],
-        tables=[
-            path for path in (ABLATION, *sorted(EVALUATION.glob("*.csv")), *sorted(AXES.glob("*.csv"))) if path.stat().st_size > 1
-        ],
+        files=[PAGE, MODEL_CARD, *_FILES, *(path for folder in _PICTURES for path in sorted((PLOTS / folder).glob("*.png")))],
+        tables={
+            str(path.relative_to(REPORTS).with_suffix("")): path
+            for path in (ABLATION, *(table for folder in _TABLES for table in sorted(folder.glob("*.csv"))))
+            if path.stat().st_size > 1
+        },
     )
     write_json(vars(result), REGISTRATION)
     return Summary("register", [vars(result)])
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """A row of figures an epoch."""
-    return [{str(name): float(value) for name, value in row.items()} for row in pd.read_csv(path).to_dict("records")]
+    """A row of figures an epoch, named so that MLflow groups them under ``training``."""
+    rows = pd.read_csv(path).to_dict("records")
+    return [{name if name == "epoch" else f"training.{name}": float(value) for name, value in row.items()} for row in rows]
 
 
-def has_rows(table: Path) -> bool:
-    """Whether a CSV file holds more than its head."""
-    return table.read_text().count("\n") > 1
+def headline(figures: dict[str, Any], cost: dict[str, float]) -> dict[str, float]:
+    """The expression's test figures, and the cost, under short names: MLflow's compare page shows the first of all names."""
+    shown: dict[str, float] = {}
+    for side, suffix in (("test", ""), ("test_leak_free", "_leak_free")):
+        found = figures[side].get("expression", {})
+        shown |= {f"{name}{suffix}": found[name] for name in ("accuracy", "macro_f1") if found.get(name) is not None}
+    return shown | cost
 
 
 def flatten(figures: dict[str, Any], prefix: str = "") -> dict[str, float]:

@@ -1,13 +1,17 @@
 """Ways to combine members, the choice between them, and the network that does the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from conftest import TASKS
 
+from ferflow import ensemble as choosing
+from ferflow.calibration import fit_temperature
 from ferflow.combiners import Combination
 from ferflow.combiners._loss import loss
-from ferflow.ensemble import calibrated, candidates
+from ferflow.ensemble import candidates
 from ferflow.model import EnsembleNetwork
 from ferflow.registry import get, names
 
@@ -78,6 +82,26 @@ def test_stacking_on_noise_is_not_chosen_for_what_it_learned_by_heart():
     assert fitted < found["stacking"].loss, "on faces that it has seen it looks better than it is"
 
 
+def test_temperature_and_loss_are_of_faces_that_a_fit_has_not_seen():
+    truth = RNG.integers(0, 7, 400)
+    members = np.stack([RNG.dirichlet(np.ones(7), 400) * 0.7 + 0.3 * np.eye(7)[truth] * RNG.random((400, 1)) for _ in range(6)])
+    members /= members.sum(axis=2, keepdims=True)
+    for one in candidates(members, truth):
+        assert one.loss == pytest.approx(loss(one.held_out, truth))
+        assert one.combination.temperature == pytest.approx(
+            one.combination.temperature * fit_temperature(one.held_out, truth), rel=0.02
+        ), "its held-out answers need no other temperature"
+    stacking = next(one for one in candidates(members, truth) if one.name == "stacking")
+    assert loss(stacking.combination(members), truth) < stacking.loss
+
+
+def test_of_very_many_faces_some_drawn_by_lot_are_looked_at(stacked, monkeypatch):
+    monkeypatch.setattr(choosing, "MOST_FACES", 90)
+    for one in candidates(stacked, TRUTH):
+        assert one.held_out.shape == (300, 3)
+        assert one.held_out.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
 def test_without_labels_there_is_the_plain_mean_and_a_class_without_faces_is_never_stacking_s_answer(stacked):
     (only,) = candidates(stacked, np.full(300, -1))
     assert (only.name, only.combination.weights) == ("mean", [1 / 3] * 3)
@@ -104,8 +128,7 @@ def test_the_network_says_what_the_tables_said():
     truth = draw.integers(0, 8, 20)
     stacked = np.stack([member["expression"] for member in members])
     for name in CLASSIFIERS:
-        how = calibrated(get("combiners", name)(stacked, truth), stacked, truth)
-        assert how.temperature != 1.0
+        how = replace(get("combiners", name)(stacked, truth), temperature=1.7)
         network = EnsembleNetwork([Member(member) for member in members], {"expression": how, "gender": Combination([0, 0, 1.0])})
         expression, gender = network(torch.zeros(20, 4, 4, 3, dtype=torch.uint8))
         assert expression.numpy() == pytest.approx(how(stacked), abs=1e-5), name

@@ -2,11 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ferflow.card import Card
 from ferflow.comparison import axes, axis_table, mcnemar, pairs
 from ferflow.evaluation import COMBINED, ablation_row, by_class, confusion, evaluate, right_answers, tidy
 from ferflow.fairness import MIN_FACES, by_group
 from ferflow.front import efficient, to_ship
-from ferflow.resampling import Resamples
+from ferflow.judging import Judge
+from ferflow.metrics import of_kind
+from ferflow.resampling import Resamples, interval
 
 TASKS = {"expression": ("happy", "sad"), "affect": ("valence", "arousal")}
 
@@ -172,15 +175,23 @@ def test_an_axis_is_what_alone_differs(settings):
         "e": settings.member("gray-resnet"),
     }
     found = axes(members)
-    assert found == {"recipe": [["a", "b"]], "options.width": [["a", "c"]]}
+    assert {axis: found[axis] for axis in ("recipe", "options.width")} == {"recipe": [["a", "b"]], "options.width": [["a", "c"]]}
+    assert sorted(found["backbone"][0]) == list("abcde"), "no two differ in it alone: all, with what else differs"
+    assert "epochs" not in found
     resamples = Resamples(600, 300)
-    figures = {name: judged(answers(skill), resamples)[0] for name, skill in (("a", 0.9), ("b", 0.6))}
-    table = axis_table("recipe", found["recipe"], members, figures, {"a": 101.4})
+    tables = {"a": answers(0.9), "b": answers(0.6)}
+    judgements = {name: judged(table, resamples) for name, table in tables.items()}
+    figures, right = ({name: one[place] for name, one in judgements.items()} for place in (0, 1))
+    table = axis_table("recipe", found["recipe"], members, figures, {"a": 101.4}, pairs(figures, right))
     assert table.columns.tolist()[:7] == ["Setting", "Modality", "Expr Acc", "Race Acc", "Gender Acc", "Age Acc", "FPS"]
     assert table["Setting"].tolist() == ["recipe: crp", "recipe: none"]
     assert table["Significant"].tolist() == ["", "yes"]
     assert table["Difference"].iloc[1].startswith("-")
     assert table["FPS"].iloc[0] == 101
+    assert table["Differs also in"].tolist() == ["", ""]
+    figures["d"] = figures["b"]
+    both = axis_table("recipe", [["a", "d"]], members, figures, {}, pairs(figures, right | {"d": right["b"]}))
+    assert both["Differs also in"].tolist() == ["", "modality, options.width"]
 
 
 def test_the_front_has_what_none_beats_and_ships_what_validation_prefers():
@@ -189,3 +200,48 @@ def test_the_front_has_what_none_beats_and_ships_what_validation_prefers():
     validation = {"a": 0.5, "b": 0.6, "c": 0.65, "d": 0.9}
     assert to_ship(table, validation, "ms", 2.0) == "c"
     assert to_ship(table, validation, "ms", 0.5) is None
+
+
+def test_an_interval_of_the_calibration_error_holds_its_value():
+    inside = 0
+    for seed in range(20):
+        draw = np.random.default_rng(seed)
+        sure = draw.uniform(0.5, 1, 600)
+        truth = (draw.random(600) > sure).astype(int)
+        shares = np.stack([sure, 1 - sure], axis=1)
+        metric = of_kind("classification")["ece"]
+        drawn = Resamples(600, 300, seed).scores({"ece": metric}, truth, shares, np.ones(600, bool))["ece"]
+        low, high = interval(drawn)
+        inside += low <= metric(truth, shares) <= high
+    assert inside == 20
+
+
+def test_predictions_that_are_no_numbers_leave_groups_undefined_and_no_answer_right():
+    table = answers(0.9)
+    table.iloc[3] = np.nan
+    groups, gaps = by_group(table, GROUPED, {"expression": TASKS["expression"]}, Resamples(600, 50))
+    assert groups["value"].isna().all()
+    assert gaps.empty
+    assert (right_answers(table, GROUPED[["expression"]], "expression", TASKS["expression"]) == -1).all()
+
+
+def test_groups_have_every_figure_and_the_worst_of_an_error_is_the_highest():
+    groups, gaps = by_group(answers(0.9, wrong_for="female"), GROUPED, {"expression": TASKS["expression"]}, Resamples(600, 50))
+    assert set(of_kind("classification")) == set(groups["metric"])
+    assert gaps.set_index("metric").loc["log_loss", "worst"] == "female"
+
+
+def test_predictions_of_other_faces_are_refused_by_the_name_of_their_network():
+    ids = pd.Index([f"f{i}" for i in range(4)], name="id")
+    judge = Judge(pd.DataFrame({"expression": ["happy", "sad"] * 2}, index=ids), 20, 0)
+    card = Card(
+        name="a", members={}, input_size=8, modality="rgb", tasks={"expression": ("happy", "sad")}, dataset="d", parameters=1
+    )
+    table = pd.DataFrame({"id": ids, "split": "test", "p_expression_happy": 0.6, "p_expression_sad": 0.4})
+    judge(card, table)
+    assert judge(card, table.iloc[::-1]).predictions["id"].tolist() == list(ids)
+    other = card.model_copy(update={"name": "b"})
+    with pytest.raises(ValueError, match="b has predicted the face 'f0' twice"):
+        judge(other, pd.concat([table, table.iloc[:1]]))
+    with pytest.raises(ValueError, match=r"b has predicted other faces .* such as 'f3'"):
+        judge(other, table.iloc[:3])

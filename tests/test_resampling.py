@@ -15,6 +15,7 @@ def test_a_resample_is_the_metric_on_the_rows_that_were_drawn():
     metrics = of_kind("classification", "ordered")
     found = resamples.scores(metrics, truth[known], shares[known], known)
     assert set(metrics) - set(found) == {"roc_auc", "pr_auc"}
+    assert found.pop("ece").mean() == pytest.approx(metrics["ece"](truth[known], shares[known]), abs=1e-3), "moved to its value"
     draw = np.random.default_rng(3)
     for resample in range(20):
         rows = draw.integers(60, size=60)

@@ -22,7 +22,8 @@ app.add_typer(cli_data.app, name="data")
 
 
 def _fail(error: Exception) -> None:
-    typer.echo(f"ferflow: {error}", err=True)
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error  # a KeyError quotes its message
+    typer.echo(f"ferflow: {message}", err=True)
     raise typer.Exit(1)
 
 
@@ -118,7 +119,7 @@ def results() -> None:
 
 @app.command()
 def evaluate(
-    release: Annotated[Path, typer.Argument(help="A release folder or a model.onnx.")],
+    release: Annotated[Path, typer.Argument(help="A release folder, a model.onnx, or a member's folder (models/members/NAME).")],
     source: Annotated[str, typer.Argument(help="A source: 'ferflow data list' shows them.")],
     path: Annotated[Path, typer.Argument(help="What the source reads.")],
     out: Annotated[Path, typer.Option(help="The folder to write; what it held is replaced.")] = Path("reports/evaluations/last"),
@@ -137,11 +138,14 @@ def evaluate(
     from ferflow.finding import Finder, Finding
     from ferflow.inference import ModelError, Predictor
     from ferflow.params import Dataset
+    from ferflow.registry import names
 
     try:
         finder = Finder(Finding(detector or "none", (("yunet", _YUNET),)))
-        predictor = Predictor(release, finder, threads=2)
+        predictor = Predictor(evaluating.open_release(release), finder, threads=2)
         options = cli_data.options_of(option or [])
+        if source not in names("datasets"):
+            raise ValueError(f"no source is called {source!r}; known: {', '.join(names('datasets'))}")
         dataset = Dataset(source=source, path=path, image_size=predictor.card.input_size, options=options)
         typer.echo(evaluating.run(predictor, dataset, out, detector is not None, resamples, seed=0).as_text())
     except (ModelError, OSError, KeyError, ValueError) as error:

@@ -76,7 +76,10 @@ def settings_of(member: Member) -> dict[str, Any]:
 
 
 def axes(members: dict[str, Member]) -> dict[str, list[list[str]]]:
-    """The axes in which members differ: axis -> groups of two or more that differ in nothing but this axis."""
+    """The axes in which members differ: axis -> groups of two or more that differ in nothing but this axis.
+
+    Where no two members do, the axis has one group of all members: its table says what else differs.
+    """
     settings = {name: settings_of(member) for name, member in members.items()}
     keys = sorted({key for values in settings.values() for key in values})
     found: dict[str, list[list[str]]] = {}
@@ -86,25 +89,38 @@ def axes(members: dict[str, Member]) -> dict[str, list[list[str]]]:
             rest = repr([(key, values.get(key)) for key in keys if key != axis])
             alike.setdefault(rest, []).append(name)
         groups = [sorted(group, key=lambda name: str(settings[name].get(axis))) for group in alike.values() if len(group) > 1]
+        known = {str(values[axis]) for values in settings.values() if axis in values}
+        if not groups and len(known) > 1 and all(axis in values for values in settings.values()):
+            groups = [sorted(settings, key=lambda name: str(settings[name].get(axis)))]
         if groups:
             found[axis] = groups
     return found
 
 
 def axis_table(
-    axis: str, groups: list[list[str]], members: dict[str, Member], figures: dict[str, Figures], fps: dict[str, float]
+    axis: str,
+    groups: list[list[str]],
+    members: dict[str, Member],
+    figures: dict[str, Figures],
+    fps: dict[str, float],
+    compared: pd.DataFrame,
 ) -> pd.DataFrame:
     """The members that differ in one axis, a row each: Setting, Modality, accuracies in percent, CCCs, FPS.
 
     ``Difference`` is the expression's accuracy against the first row of its group, in points with its 95 % interval;
-    ``Significant`` says whether that interval leaves 0 out.
+    ``Significant`` is what ``compared`` (the table of ``pairs``) says of these two, so that it means one thing everywhere.
+    ``Differs also in`` names the other axes in which a row and the first of its group differ.
     """
+    shown = compared[(compared["task"] == "expression") & (compared["metric"] == "accuracy")]
+    significant = {frozenset(names): bool(said) for *names, said in shown[["first", "second", "significant"]].to_numpy()}
     rows = []
     for group in groups:
         for name in group:
             row = {"Setting": f"{axis}: {settings_of(members[name]).get(axis, 'none')}", "Modality": members[name].modality}
             row |= _columns(figures[name]) | {"FPS": _rounded(fps.get(name)), "Member": name}
-            rows.append(row | _against(figures[group[0]], figures[name], first=name == group[0]))
+            row |= _against(figures[group[0]], figures[name], significant.get(frozenset((group[0], name))))
+            row["Differs also in"] = ", ".join(_differ(members[group[0]], members[name], axis))
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -124,11 +140,16 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value)
 
 
-def _against(base: Figures, other: Figures, first: bool) -> dict[str, Any]:
+def _differ(first: Member, other: Member, axis: str) -> list[str]:
+    one, two = settings_of(first), settings_of(other)
+    return sorted(key for key in one | two if key != axis and one.get(key) != two.get(key))
+
+
+def _against(base: Figures, other: Figures, significant: bool | None) -> dict[str, Any]:
     accuracies = [figures.resampled.get("expression", {}).get("accuracy") for figures in (base, other)]
-    if first or accuracies[0] is None or accuracies[1] is None:
+    if significant is None or accuracies[0] is None or accuracies[1] is None:
         return {"Difference": "", "Significant": ""}
     low, high = interval(accuracies[1] - accuracies[0])
     points = 100 * (other.values["expression"]["accuracy"] - base.values["expression"]["accuracy"])
     text = f"{points:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return {"Difference": text, "Significant": "yes" if low > 0 or high < 0 else "no"}
+    return {"Difference": text, "Significant": "yes" if significant else "no"}

@@ -3,18 +3,21 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from ferflow import params
 from ferflow.card import Card
 from ferflow.evaluation import tidy
 from ferflow.images import ImageError, decode, resize
 from ferflow.inference import Predictor
 from ferflow.ingestion import ingest
 from ferflow.judging import Judge, write_fairness, write_networks
-from ferflow.params import Dataset
+from ferflow.params import Dataset, ParamsError
 from ferflow.report import Section, Table, page, table
 from ferflow.stages import Summary, fresh_folder, write_json
 from ferflow.stages.report import DRAWN, calibration, fairness, figure, main_metric, network_by_network
@@ -43,22 +46,25 @@ def run(predictor: Predictor, dataset: Dataset, out: Path, find: bool, resamples
     in ``out/unreadable.csv`` and do not count. Raises ``DataError`` for a source that cannot be read, and ``ValueError``
     where no face has a label that the release could predict.
     """
-    fresh_folder(out)
-    manifest = out / "manifest.parquet"
-    ingest(dataset, seed, manifest)
-    labels = read_labels(manifest).set_index("id")
-    seen = _look(predictor, manifest, len(labels), find)
-    manifest.unlink()  # it has the pictures
+    check_out(out, dataset.path)
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1; it is {resamples}")
+    with TemporaryDirectory(prefix="ferflow-") as folder:  # for the manifest has the pictures
+        manifest = Path(folder) / "manifest.parquet"
+        ingest(dataset, seed, manifest)
+        labels = read_labels(manifest).set_index("id")
+        seen = _look(predictor, manifest, len(labels), find)
     card = predictor.card.model_copy(update={"name": NAME})
     outputs = {task: np.concatenate(parts) for task, parts in seen.outputs.items()}
     known = labels.loc[seen.ids]
     _count_as_wrong(outputs, known, card, set(seen.missed))
     judge = Judge(known, resamples, seed)
     one = judge(card, predictions_table(card, seen.ids, "test", outputs))
+    if not any(values["n"] for values in one.figures["test"].values.values()):
+        raise ValueError(f"{dataset.path}: no face has a label of {', '.join(card.tasks)} that the release knows")
+    fresh_folder(out)
     one.predictions.to_parquet(out / "predictions.parquet", compression="zstd", index=False)
     figures = one.figures["test"]
-    if not any(values["n"] for values in figures.values.values()):
-        raise ValueError(f"{dataset.path}: no face has a label of {', '.join(card.tasks)} that the release knows")
     write_json({NAME: {"test": figures.headline()}}, out / "metrics.json")
     (out / "evaluation").mkdir()
     tidy([(NAME, "test", figures)]).to_csv(out / "evaluation/figures.csv", index=False)
@@ -81,6 +87,43 @@ def run(predictor: Predictor, dataset: Dataset, out: Path, find: bool, resamples
     title = f"ferflow: {card.dataset} release on {dataset.source}, {len(seen.ids):,} faces"
     (out / "index.html").write_text(page(title, [], dataset.source == DRAWN, sections))
     return Summary(f"evaluate: {'; '.join(words)}\n{out / 'index.html'}", rows)
+
+
+def check_out(out: Path, source: Path) -> None:
+    """Raise ``ValueError`` for a folder that may not be replaced: one that holds other things than an evaluation."""
+    target = out.resolve()
+    for other, what in ((Path.cwd(), "the folder that you are in"), (source.resolve(), "the source")):
+        if target == other or target in other.parents or (what == "the source" and other in target.parents):
+            raise ValueError(f"--out {out} is, holds or lies in {what}: name a folder of its own")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file: name a folder")
+    if out.exists() and any(out.iterdir()) and not (out / "evaluation/figures.csv").exists():
+        raise ValueError(f"--out {out} holds files that are no evaluation: name another folder")
+
+
+def open_release(path: Path) -> bytes | Path:
+    """What ``Predictor`` takes: a release or export as it is; a trained member's folder as an ONNX export of it.
+
+    Raises ``ParamsError`` for a member's folder whose settings params.yaml does not have.
+    """
+    if not (path / "weights.pt").exists():
+        return path
+    settings = params.load()
+    if path.name not in settings.networks:
+        raise ParamsError(f"{path} has weights, but params.yaml has no member {path.name!r}, whose settings build the network")
+    from ferflow.combiners import Combination
+    from ferflow.exporters import Source
+    from ferflow.model import EnsembleNetwork  # PyTorch takes seconds to load
+    from ferflow.registry import get
+    from ferflow.released import load_network
+
+    card = Card.model_validate_json((path / "card.json").read_text())
+    card = card.model_copy(update={"tasks": {task: names for task, names in card.tasks.items() if not TASKS[task].auxiliary}})
+    network = load_network(settings.networks[path.name], path)
+    alone = EnsembleNetwork([network], {task: Combination([1.0]) for task in card.tasks}).eval()
+    exporter: Any = get("exporters", "onnx")
+    with TemporaryDirectory(prefix="ferflow-") as folder:
+        return bytes(exporter.write(Source(alone, card), Path(folder)).read_bytes())
 
 
 def _every(out: Path) -> Table:
@@ -125,18 +168,30 @@ def _crops(manifest: Path, predictor: Predictor, find: bool, seen: _Seen) -> Ite
         yield ids, np.stack(faces)
 
 
+_NEARLY_NOTHING = 1e-4
+
+
 def _count_as_wrong(outputs: dict[str, np.ndarray], labels: pd.DataFrame, card: Card, missed: set[str]) -> None:
-    """In place: where no face was found, all confidence in a class that is not the right one; for affect, neutral (0)."""
+    """In place: where no face was found the answer is as wrong as can be, so that it counts as an error in every figure.
+
+    A classification is nearly sure of the class farthest from the right one, which gets nothing; values lie at the end of
+    their range that is farther from the truth.
+    """
     rows = np.flatnonzero(labels.index.isin(missed))
     for task, values in outputs.items():
-        values[rows] = 0.0
-        if TASKS[task].kind == "classification":
-            target = task_target(task_labels(labels, task), task, card.tasks[task])[rows]
-            values[rows, (target + 1) % values.shape[1]] = 1.0
+        truth = task_target(task_labels(labels, task), task, card.tasks[task])[rows]
+        if TASKS[task].kind == "affect":
+            values[rows] = np.where(truth > 0, -1.0, 1.0)
+            continue
+        count = values.shape[1]
+        farthest = np.where(truth < count / 2, count - 1, 0) if TASKS[task].ordered else (truth + 1) % count
+        values[rows] = _NEARLY_NOTHING
+        values[rows, truth] = 0.0
+        values[rows, farthest] = 1.0 - _NEARLY_NOTHING * (count - 2)
 
 
 def _in_words(dataset: Dataset, seen: _Seen, labels: pd.DataFrame, card: Card, find: bool) -> list[str]:
-    words = [f"{len(seen.ids):,} pictures of {dataset.path}"]
+    words = [f"{len(seen.ids):,} picture{'' if len(seen.ids) == 1 else 's'} of {dataset.path}"]
     if find:
         words.append(f"end to end: in {len(seen.missed):,} no face was found, which counts as an error (missed.csv)")
     if seen.unreadable:

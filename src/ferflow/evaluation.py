@@ -160,9 +160,20 @@ def confusion(predictions: pd.DataFrame, labels: pd.DataFrame, task: str, classe
     return pd.DataFrame({"actual": names[truth[truth >= 0]], "predicted": names[guess[truth >= 0]]})
 
 
+def finite(predictions: pd.DataFrame, labels: pd.DataFrame, task: str, classes: tuple[str, ...]) -> bool:
+    """Whether every prediction of a labelled face is a finite number: without it no figure of the task is defined."""
+    known = task_target(labels, task, classes) >= 0
+    return bool(np.isfinite(predictions[task_columns(task, classes)].to_numpy()[known]).all())
+
+
 def right_answers(predictions: pd.DataFrame, labels: pd.DataFrame, task: str, classes: tuple[str, ...]) -> np.ndarray:
-    """For every row 1 where the most probable class is right, 0 where it is not, -1 without a label (int8)."""
+    """For every row 1 where the most probable class is right, 0 where it is not, -1 without a label (int8).
+
+    -1 everywhere where a prediction is no finite number.
+    """
     truth = task_target(labels, task, classes)
+    if not finite(predictions, labels, task, classes):
+        return np.full(len(truth), -1, np.int8)
     guess = predictions[task_columns(task, classes)].to_numpy().argmax(axis=1)
     return np.where(truth < 0, -1, guess == truth).astype(np.int8)
 

@@ -3,7 +3,7 @@
 Groups are judged on the same bootstrap resamples as the whole, so that gaps have intervals. It knows no file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -34,12 +34,12 @@ def by_group(
     for grouping in GROUPINGS:
         belongs = task_labels(labels, grouping)[grouping]
         if belongs.notna().any():
-            for task, metric, truth, predicted in _figures(predictions, labels, tasks):
+            for task, metrics, truth, predicted in _figures(predictions, labels, tasks):
                 if task != grouping:  # how well women are called women says nothing of another task
-                    found, gap = _compare(metric, truth, predicted, belongs.to_numpy(object), resamples)
-                    place = {"task": task, "metric": metric, "grouping": grouping}
-                    groups += [place | row for row in found]
-                    gaps += [place | gap] if gap else []
+                    for metric, found, gap in _compare(metrics, truth, predicted, belongs.to_numpy(object), resamples):
+                        place = {"task": task, "metric": metric, "grouping": grouping}
+                        groups += [place | row for row in found]
+                        gaps += [place | gap] if gap else []
     columns = ["task", "metric", "grouping"]
     return (
         pd.DataFrame(groups, columns=[*columns, "group", "n", "value", "low", "high"]),
@@ -47,56 +47,69 @@ def by_group(
     )
 
 
+Metrics = dict[str, Callable[..., float]]
+
+
 def _figures(
     predictions: pd.DataFrame, labels: pd.DataFrame, tasks: dict[str, tuple[str, ...]]
-) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
+) -> list[tuple[str, Metrics, np.ndarray, np.ndarray]]:
     found = []
     for task, classes in tasks.items():
         values = predictions[task_columns(task, classes)].to_numpy()
         truth = task_target(task_labels(labels, task), task, classes)
         if TASKS[task].kind == "affect":
-            found += [(name, "ccc", truth[:, index], values[:, index]) for index, name in enumerate(classes)]
+            found += [(name, of_kind("affect"), truth[:, index], values[:, index]) for index, name in enumerate(classes)]
         else:
-            found += [(task, metric, truth, values) for metric in ("accuracy", "macro_f1")]
+            kinds = ("classification", "ordered") if TASKS[task].ordered else ("classification",)
+            found.append((task, of_kind(*kinds), truth, values))
     return found
 
 
 def _compare(
-    name: str, truth: np.ndarray, predicted: np.ndarray, belongs: np.ndarray, resamples: Resamples
-) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    metric: Callable[..., float] = of_kind("classification", "affect")[name]
+    metrics: Metrics, truth: np.ndarray, predicted: np.ndarray, belongs: np.ndarray, resamples: Resamples
+) -> Iterator[tuple[str, list[dict[str, Any]], dict[str, Any] | None]]:
+    """For every metric a row a group, and the gap."""
     labelled = (truth >= 0) if truth.dtype.kind == "i" else ~np.isnan(truth)
     known = labelled & np.array([value is not None and value == value for value in belongs])
     sizes = {str(group): int(count) for group, count in pd.Series(belongs[known]).value_counts(sort=False).sort_index().items()}
-    large = [group for group in sizes if sizes[group] >= MIN_FACES]
-    judged = known & np.isin(belongs.astype(str), large)
-    values: dict[str, float] = {}
-    resampled: dict[str, np.ndarray] = {}
+    defined = bool(np.isfinite(predicted[known]).all())
+    large = [group for group in sizes if sizes[group] >= MIN_FACES and defined]
+    names = belongs.astype(str)
+    judged = known & np.isin(names, large)
+    resampled: dict[str, dict[str, np.ndarray]] = {}
+    values: dict[str, dict[str, float]] = {name: {} for name in metrics}
     if large:
         rows = np.arange(judged.sum())  # MetricFrame slices what it is given: row numbers, for two kinds of arrays
         frame = MetricFrame(
-            metrics=lambda chosen, _: metric(truth[judged][chosen], predicted[judged][chosen]),
+            metrics={name: _on(metric, truth[judged], predicted[judged]) for name, metric in metrics.items()},
             y_true=rows,
             y_pred=rows,
-            sensitive_features=belongs[judged].astype(str),
+            sensitive_features=names[judged],
         )
-        values = {str(group): float(value) for group, value in frame.by_group.items()}
+        values = {name: {str(group): float(value) for group, value in frame.by_group[name].items()} for name in metrics}
         for group in large:
-            own = judged & (belongs.astype(str) == group)
-            resampled[group] = resamples.scores({name: metric}, truth[own], predicted[own], own)[name]
-    found = []
-    for group in sizes:
-        low, high = interval(resampled[group]) if group in resampled else (np.nan, np.nan)
-        row = {"group": group, "n": sizes[group], "value": values.get(group, np.nan), "low": low, "high": high}
-        found.append(row)
-    return found, _gap(values, resampled)
+            own = judged & (names == group)
+            resampled[group] = resamples.scores(metrics, truth[own], predicted[own], own)
+    for name, metric in metrics.items():
+        drawn = {group: found[name] for group, found in resampled.items() if name in found}
+        rows_of = [
+            {"group": group, "n": sizes[group], "value": values[name].get(group, np.nan)}
+            | dict(zip(("low", "high"), interval(drawn[group]) if group in drawn else (np.nan, np.nan), strict=True))
+            for group in sizes
+        ]
+        yield name, rows_of, _gap(values[name], drawn, higher_is_better=metric.best == 1.0)  # type: ignore[attr-defined]
 
 
-def _gap(values: dict[str, float], resampled: dict[str, np.ndarray]) -> dict[str, Any] | None:
-    """Best minus worst group. The interval is of these two groups' difference, as they were chosen on all faces."""
+def _on(metric: Callable[..., float], truth: np.ndarray, predicted: np.ndarray) -> Callable[..., float]:
+    return lambda chosen, _: metric(truth[chosen], predicted[chosen])
+
+
+def _gap(values: dict[str, float], resampled: dict[str, np.ndarray], higher_is_better: bool) -> dict[str, Any] | None:
+    """Best against worst group. The interval is of these two groups' difference, as they were chosen on all faces."""
     known = {group: value for group, value in values.items() if value == value}
     if len(known) < 2:
         return None
-    worst, best = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
-    low, high = interval(resampled[best] - resampled[worst])
-    return {"worst": worst, "best": best, "gap": known[best] - known[worst], "low": low, "high": high}
+    least, most = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
+    low, high = interval(resampled[most] - resampled[least]) if most in resampled else (np.nan, np.nan)
+    worst, best = (least, most) if higher_is_better else (most, least)
+    return {"worst": worst, "best": best, "gap": known[most] - known[least], "low": low, "high": high}

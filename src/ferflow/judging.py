@@ -12,7 +12,7 @@ import pandas as pd
 from ferflow import plots
 from ferflow.calibration import coverage, reliability, tempered
 from ferflow.card import Card, task_columns
-from ferflow.evaluation import Figures, by_class, confusion, evaluate, right_answers
+from ferflow.evaluation import Figures, by_class, confusion, evaluate, finite, right_answers
 from ferflow.fairness import by_group
 from ferflow.parallel import each
 from ferflow.resampling import Resamples
@@ -59,7 +59,7 @@ class Judge:
 
     def __call__(self, card: Card, predictions: pd.DataFrame) -> Judged:
         """The network whose card and predictions these are."""
-        predictions = self._in_order(predictions)
+        predictions = self._in_order(card.name, predictions)
         labels = self._labels.loc[predictions["id"]]
         test = (predictions["split"] == "test").to_numpy()
         leaked = labels["nearly_leaked"].to_numpy(bool) if "nearly_leaked" in labels else np.zeros(len(labels), bool)
@@ -74,10 +74,19 @@ class Judge:
                 figures[name] = evaluate(predictions[side], truth, card.tasks, resamples)
         return Judged(card, predictions, labels, figures)
 
-    def _in_order(self, predictions: pd.DataFrame) -> pd.DataFrame:
+    def _in_order(self, name: str, predictions: pd.DataFrame) -> pd.DataFrame:
         """The rows in the order of the first network's, so that a resample means the same faces for all."""
+        ids = pd.Index(predictions["id"])
+        if ids.has_duplicates:
+            raise ValueError(f"{name} has predicted the face {ids[ids.duplicated()][0]!r} twice")
         if self._ids is None:
-            self._ids = pd.Index(predictions["id"])
+            if len(unknown := ids.difference(self._labels.index)):
+                raise ValueError(f"{name} has predicted {len(unknown)} faces that the data does not have, such as {unknown[0]!r}")
+            self._ids = ids
+        if ids.equals(self._ids):
+            return predictions
+        if len(odd := ids.symmetric_difference(self._ids)):
+            raise ValueError(f"{name} has predicted other faces than the networks before it, such as {odd[0]!r}: train it again")
         return predictions.set_index("id").loc[self._ids].reset_index()
 
     def of(self, rows: int) -> Resamples:
@@ -103,6 +112,8 @@ def _write_network(item: tuple[Path, str, Card, pd.DataFrame, pd.DataFrame]) -> 
         own = task_labels(labels, task)
         if TASKS[task].kind != "classification" or not (task_target(own, task, classes) >= 0).any():
             continue
+        if not finite(predictions, own, task, classes):
+            continue  # nothing is defined: figures.csv says so
         found = confusion(predictions, own, task, classes)
         found.to_csv(folder / f"confusion_{task}.csv", index=False)
         plots.confusion_matrix(found, classes, f"{name}: {task}, test", shown / f"confusion_{task}.png")

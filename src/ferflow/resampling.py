@@ -50,7 +50,15 @@ class Resamples:
                 if form.rows not in means:
                     means[form.rows] = self.means(form.rows(truth, predicted), known)
                 found[name] = form.value(means[form.rows])
+                if metric.biased and len(truth):  # type: ignore[attr-defined]
+                    found[name] = centred(found[name], metric(truth, predicted))
         return found
+
+
+def centred(values: np.ndarray, value: float) -> np.ndarray:
+    """Resampled values moved until their mean is the value itself, none below 0 (Efron and Tibshirani 1993, chapter 10)."""
+    known = values[np.isfinite(values)]
+    return np.maximum(values - (known.mean() - value), 0) if len(known) else values
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:

@@ -33,15 +33,18 @@ class Combination:
 
     def __call__(self, predictions: np.ndarray) -> np.ndarray:
         """M x N x K to N x K, float32."""
+        total = np.zeros(predictions.shape[1:])  # member by member: a large set's are never all in float64 at once
+        for index, weight in enumerate(self.weights):
+            if not weight:
+                continue
+            if not self.logs:
+                total += weight * predictions[index]
+            else:
+                logs = np.log(np.maximum(predictions[index].astype(np.float64), LEAST_PROBABILITY))
+                total += weight * logs if self.matrix is None else logs @ np.asarray(self.matrix[index])
         if not self.logs:
-            combined = np.tensordot(self.weights, predictions.astype(np.float64), axes=1)
-            return self._softened(combined)
-        logs = np.log(np.maximum(predictions.astype(np.float64), LEAST_PROBABILITY))
-        if self.matrix is None:
-            scores = np.tensordot(self.weights, logs, axes=1)
-        else:
-            scores = np.einsum("mnk,mkj->nj", logs, np.asarray(self.matrix))
-        return _softmax((scores + (0 if self.bias is None else np.asarray(self.bias))) / self.temperature)
+            return self._softened(total)
+        return _softmax((total + (0 if self.bias is None else np.asarray(self.bias))) / self.temperature)
 
     def _softened(self, combined: np.ndarray) -> np.ndarray:
         if self.temperature == 1.0:

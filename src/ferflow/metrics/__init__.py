@@ -30,12 +30,15 @@ class Means:
     value: Callable[[np.ndarray], np.ndarray]
 
 
-def scores(kind: str, best: float = 1.0, headline: bool = False, means: Means | None = None) -> Callable[[Score], Score]:
+def scores(
+    kind: str, best: float = 1.0, headline: bool = False, means: Means | None = None, biased: bool = False
+) -> Callable[[Score], Score]:
     """Mark a metric with the kind of task that it scores, its value for a perfect prediction (1 or 0), whether short
-    tables show it, and its form over means."""
+    tables show it, its form over means, and whether resamples lie to one side of it (a sum of absolute differences grows
+    with noise): their interval is then moved back around the value."""
 
     def mark(function: Score) -> Score:
-        marks = {"kind": kind, "best": best, "headline": headline, "means": means}
+        marks = {"kind": kind, "best": best, "headline": headline, "means": means, "biased": biased}
         for name, value in marks.items():
             setattr(function, name, value)
         return function

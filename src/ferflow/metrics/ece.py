@@ -21,7 +21,7 @@ def _rows(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 @register
-@scores("classification", best=0.0, headline=True, means=Means(_rows, lambda means: np.abs(means).sum(axis=-1)))
+@scores("classification", best=0.0, headline=True, means=Means(_rows, lambda means: np.abs(means).sum(axis=-1)), biased=True)
 def score(truth: np.ndarray, predicted: np.ndarray) -> float:
     """The mean gap between confidence and accuracy over 15 equally wide bins of confidence, weighed by their faces."""
     return float(np.abs(_rows(truth, predicted).mean(axis=0)).sum())

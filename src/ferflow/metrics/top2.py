@@ -12,6 +12,6 @@ from ferflow.registry import register
 @register
 @scores("classification", means=Means(partial(_top.within, 2), lambda means: means[..., 0]))
 def score(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """The share of faces whose right class is among the 2 most probable; 1 with 2 classes or fewer."""
+    """The share of faces whose right class is among the 2 most probable; not defined for 2 classes or fewer."""
     classes = predicted.shape[1]
-    return float(top_k_accuracy_score(truth, predicted, k=2, labels=range(classes))) if classes > 2 else 1.0
+    return float(top_k_accuracy_score(truth, predicted, k=2, labels=range(classes))) if classes > 2 else float("nan")

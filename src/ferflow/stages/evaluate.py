@@ -9,7 +9,7 @@ from ferflow import params, plots
 from ferflow.card import Card, task_columns
 from ferflow.combiners import Combination
 from ferflow.comparison import axes, axis_table, pairs
-from ferflow.evaluation import Figures, ablation_row, tidy
+from ferflow.evaluation import Figures, ablation_row, evaluate, tidy
 from ferflow.faces import load_faces
 from ferflow.front import efficient
 from ferflow.judging import SIDES, Judge, Judged, write_fairness, write_networks
@@ -33,7 +33,7 @@ from ferflow.stages import (
     read_json,
     write_json,
 )
-from ferflow.tables import load_labels
+from ferflow.tables import load_labels, predictions_table, task_labels
 
 PICTURES = PLOTS / "evaluation"
 
@@ -70,7 +70,7 @@ def run() -> Summary:
     _write_ways(settings, ensemble, judged, judge, cost)
     fps = {name: values["fps"] for name, values in cost.items()}
     for axis, groups in axes(settings.networks).items():
-        _write_axis(axis, axis_table(axis, groups, settings.networks, figures, fps))
+        _write_axis(axis, axis_table(axis, groups, settings.networks, figures, fps, compared))
     _write_front(figures, cost)
     histories = {name: pd.read_csv(HISTORIES / f"{name}.csv") for name in settings.networks}
     plots.histories(histories, PICTURES / "training.png")
@@ -85,39 +85,45 @@ def _write_ways(
 ) -> None:
     """``ensembles.csv``: every way to combine, with its loss on validation, which chose, and its figures on test."""
     rows = []
+    names = list(settings.members)
+    predictions, labels = judged["ensemble"].test()
+    resamples = judge.of(len(predictions))
     for task, ways in ensemble["ways"].items():
         classes = tuple(judged["ensemble"].card.tasks[task])
-        names = list(settings.members)
+        card = judged["ensemble"].card.model_copy(update={"tasks": {task: classes}})
+        truth = {task: task_labels(labels, task)}
+        outputs = {
+            name: judged[name].test()[0][task_columns(task, classes)].to_numpy()
+            for name in names
+            if task in judged[name].card.tasks
+        }
+        nothing = np.zeros((len(predictions), len(classes)), np.float32)
         for way in ways:
             how = Combination(**way["combination"])
             asked = [name for name, weight in zip(names, how.weights, strict=True) if weight]
-            stacked = np.stack([
-                judged[name].predictions[task_columns(task, classes)].to_numpy()
-                if name in asked else np.zeros((len(judged["ensemble"].predictions), len(classes)), np.float32)
-                for name in names
-            ])  # fmt: skip
-            table = judged["ensemble"].predictions.copy()
-            table[task_columns(task, classes)] = how(stacked)
-            card = judged["ensemble"].card.model_copy(update={"tasks": {task: classes}})
-            found = judge(card, table)
+            shown = how(np.stack([outputs[name] if name in asked else nothing for name in names]))
+            found = evaluate(
+                predictions_table(card, list(predictions["id"]), "test", {task: shown}), truth, card.tasks, resamples
+            )
             row = {
                 "task": task,
                 "way": way["way"],
                 "chosen": way["way"] == ensemble["chosen"][task],
                 "validation loss": way["loss"],
             }
-            for side in ("val", "test"):
-                for column, value in found.figures[side].headline().items():
-                    for metric in ("accuracy", "ccc"):
-                        if metric in value:
-                            row |= {f"{side} {column} {m}": value.get(m) for m in (metric, f"{metric}_low", f"{metric}_high")}
+            if "accuracy" in way:
+                row[f"val {task} accuracy"] = way["accuracy"]
+            for column, value in found.headline().items():
+                for metric in ("accuracy", "ccc"):
+                    if metric in value:
+                        row |= {f"test {column} {m}": value.get(m) for m in (metric, f"{metric}_low", f"{metric}_high")}
             row |= {"members": " ".join(asked), "gmac": sum(cost[name]["gmac"] for name in asked)}
             rows.append(row | {"parameters": sum(cost[name]["parameters"] for name in asked)})
     pd.DataFrame(rows).dropna(axis=1, how="all").to_csv(EVALUATION / "ensembles.csv", index=False)
 
 
 def _write_axis(axis: str, table: pd.DataFrame) -> None:
-    shown = table.dropna(axis=1, how="all")
+    shown = table.replace("", None).dropna(axis=1, how="all")
     shown.to_csv(AXES / f"{axis}.csv", index=False)
     text = shown.astype(object).where(shown.notna(), "").to_markdown(index=False)
     (AXES / f"{axis}.md").write_text(f"# {axis}\n\nTest split; accuracies in percent, FPS on this machine's CPU.\n\n{text}\n")

@@ -6,9 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ferflow import cli_data
-
-_YUNET = Path("models/detectors/face_detection_yunet_2023mar.onnx")
+from ferflow import cli_assets, cli_data
 
 app = typer.Typer(
     name="ferflow",
@@ -19,6 +17,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_assets.app, name="assets")
 
 
 def _fail(error: Exception) -> None:
@@ -139,7 +138,7 @@ def evaluate(
     from ferflow.params import Dataset
 
     try:
-        finder = Finder(Finding(detector or "none", (("yunet", _YUNET),)))
+        finder = Finder(Finding(detector or "none"))
         predictor = Predictor(release, finder, threads=2)
         options = cli_data.options_of(option or [])
         dataset = Dataset(source=source, path=path, image_size=predictor.card.input_size, options=options)
@@ -164,12 +163,12 @@ def predict(
 
     from ferflow.finding import Finder, Finding
     from ferflow.images import ImageError
-    from ferflow.inference import ModelError, Predictor
+    from ferflow.inference import Predictor
 
     try:
-        files = ((detector, detector_file),) if detector_file else (("yunet", _YUNET),)
+        files = ((detector, detector_file),) if detector_file else ()
         predictor = Predictor(model, Finder(Finding(detector, files)))
-    except (ModelError, OSError, KeyError) as error:
+    except (OSError, KeyError, ValueError) as error:
         _fail(error)
     failed = 0
     for path in images:

@@ -116,9 +116,9 @@ def _with_usable_eyes(face: Detection) -> Detection:
 
 
 def touches(box_xyxy: tuple[float, float, float, float], rgb: np.ndarray) -> bool:
-    """Whether some of the box lies inside the picture."""
+    """Whether at least a pixel of the box lies inside the picture."""
     left, top, right, bottom = box_xyxy
-    return left < rgb.shape[1] and top < rgb.shape[0] and right > 0 and bottom > 0 and right > left and bottom > top
+    return min(right, rgb.shape[1]) - max(left, 0) >= 1 and min(bottom, rgb.shape[0]) - max(top, 0) >= 1
 
 
 def crop_face(rgb: np.ndarray, box_xyxy: tuple[float, float, float, float], size: int, margin: float = 0.1) -> np.ndarray:
@@ -129,6 +129,7 @@ def crop_face(rgb: np.ndarray, box_xyxy: tuple[float, float, float, float], size
     half = max(right - left, bottom - top) * (0.5 + margin)
     x, y = (left + right) / 2, (top + bottom) / 2
     x0, y0, x1, y1 = round(x - half), round(y - half), round(x + half), round(y + half)
+    x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
     height, width = rgb.shape[:2]
     inside = rgb[max(y0, 0) : min(y1, height), max(x0, 0) : min(x1, width)]
     if inside.size == 0:

@@ -10,7 +10,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageOps
 
-_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+_PLAIN, _PLAIN_MAGIC = ("JPEG", "PNG"), (b"\xff\xd8", b"\x89PNG\r\n\x1a\n")
 _OTHERS = ("GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM", "JPEG2000")  # no format whose reader runs another program
 _BIT_DEPTH = 24  # where a PNG says it
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -39,16 +39,14 @@ class ImageError(ValueError):
 def header(data: bytes) -> Image.Image:
     """The picture, not decoded yet: size, mode and number of pages. ``ImageError`` if it is none."""
     try:
-        return Image.open(BytesIO(data), formats=_formats(data))
+        return Image.open(BytesIO(data), formats=_PLAIN if data.startswith(_PLAIN_MAGIC) else _others())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"the image is too large: {error}") from error
     except Exception as error:  # what a damaged header makes Pillow raise has no common base
         raise ImageError(f"not an image: {_reason(data)} ({len(data)} bytes)") from error
 
 
-def _formats(data: bytes) -> list[str]:
-    if data.startswith((_JPEG, _PNG)):
-        return ["JPEG", "PNG"]
+def _others() -> list[str]:
     Image.init()  # loads what Pillow has beyond the commonest
     return [name for name in _OTHERS if name in Image.OPEN]
 
@@ -75,9 +73,9 @@ def is_plain(picture: Image.Image, data: bytes) -> bool:
     """Whether it is an 8-bit JPEG or PNG, grey or RGB, not animated and with nothing to see through."""
     if picture.mode not in ("RGB", "L"):
         return False
-    if picture.format in ("JPEG", "MPO"):  # MPO: JPEGs one after the other, of which the first is read
-        return True
-    return picture.format == "PNG" and data[_BIT_DEPTH] == 8 and not ({"transparency", "loop"} & picture.info.keys())
+    if picture.format == "PNG":
+        return data[_BIT_DEPTH] == 8 and "transparency" not in picture.info and "loop" not in picture.info  # loop: animated
+    return picture.format in ("JPEG", "MPO")  # MPO: JPEGs one after the other, of which the first is read
 
 
 def convert(picture: Image.Image, data: bytes = b"") -> tuple[np.ndarray, tuple[str, ...]]:

@@ -7,6 +7,7 @@ everything else by ``formats``. It knows no dataset and no model.
 
 from dataclasses import dataclass
 from pathlib import Path
+from struct import Struct
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from ferflow.formats import check_size, convert, header, is_plain, over_white, p
 
 MAX_PIXELS = 50_000_000
 _JPEG, _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"  # decoders fill up what is missing with grey
-
+_PNG_CHUNK = Struct(">I4s")  # length, kind; a checksum follows the content
 
 ImageLike = np.ndarray | Image.Image | bytes | str | Path
 
@@ -41,20 +42,25 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
     Raises ``ImageError`` for anything that is not a whole picture or has more than ``max_pixels`` pixels.
     """
-    return _decoded(data, max_pixels).rgb
+    with header(data) as picture:
+        check_size(picture.size, max_pixels)
+        return _plain(data, picture.size) if is_plain(picture, data) else convert(picture, data)[0]
 
 
 def _decoded(data: bytes, max_pixels: int) -> Picture:
     with header(data) as picture:
         check_size(picture.size, max_pixels)
-        if not is_plain(picture, data):
-            return Picture(*convert(picture, data))
-        return Picture(_plain(data, picture.size), tuple(page_note(picture)))
+        if is_plain(picture, data):
+            return Picture(_plain(data, picture.size), tuple(page_note(picture)))
+        return Picture(*convert(picture, data))
 
 
 def _plain(data: bytes, size_wh: tuple[int, int]) -> np.ndarray:
-    if data.startswith(_JPEG) and data.rfind(_END_OF_IMAGE) < data.rfind(_START_OF_SCAN):
-        raise ImageError(f"the image is cut off: {len(data)} bytes, and the JPEG's end is not among them")
+    if data.startswith(_JPEG):
+        if data.rfind(_END_OF_IMAGE) < data.rfind(_START_OF_SCAN):
+            raise ImageError(f"the image is cut off: {len(data)} bytes, and the JPEG's end is not among them")
+    elif not _has_end(data):
+        raise ImageError(f"the image is cut off: {len(data)} bytes, and the PNG's end is not among them")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error:  # a side of more than a million pixels
@@ -63,6 +69,17 @@ def _plain(data: bytes, size_wh: tuple[int, int]) -> np.ndarray:
         width, height = size_wh
         raise ImageError(f"the image is damaged or cut off: its header says {width} x {height}, but it cannot be decoded")
     return np.asarray(pixels)
+
+
+def _has_end(png: bytes) -> bool:
+    """Whether its chunks follow each other to the last; OpenCV asks for the memory of a chunk before it sees that it is not there."""
+    place = 8
+    while place + 12 <= len(png):
+        length, kind = _PNG_CHUNK.unpack_from(png, place)
+        if kind == b"IEND":
+            return True
+        place += 12 + length
+    return False
 
 
 def read(image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Picture:

@@ -72,7 +72,7 @@ def _plain(data: bytes, size_wh: tuple[int, int]) -> np.ndarray:
 
 
 def _has_end(png: bytes) -> bool:
-    """Whether its chunks follow each other to the last; OpenCV asks for the memory of a chunk before it sees that it is not there."""
+    """Whether its chunks follow each other to the last: OpenCV takes the memory of a chunk before it reads it, up to 4 GB."""
     place = 8
     while place + 12 <= len(png):
         length, kind = _PNG_CHUNK.unpack_from(png, place)

@@ -1,13 +1,12 @@
-"""One file over HTTP: with a progress bar, a timeout, resume and checksum. It knows neither data sets nor models."""
+"""One file over HTTP: with a progress bar, a timeout, resume and checksum. It knows neither data sets nor models.
+
+What speaks HTTP is imported when something is fetched: every prediction loads this module, and none fetches.
+"""
 
 import hashlib
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -33,6 +32,10 @@ def fetch(remote: Remote, folder: Path) -> Path:
 
     The file appears under its name only when it is whole; until then it ends in ``.part``.
     """
+    from http.client import HTTPException
+    from urllib.error import HTTPError, URLError
+    from urllib.parse import urlsplit
+
     target = folder / Path(urlsplit(remote.url).path).name
     if target.exists():
         return target
@@ -58,6 +61,9 @@ def sha256(path: Path) -> str:
 
 
 def _receive(url: str, part: Path) -> None:
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
     have = part.stat().st_size if part.exists() else 0
     request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 _PLAIN, _PLAIN_MAGIC = ("JPEG", "PNG"), (b"\xff\xd8", b"\x89PNG\r\n\x1a\n")
 _OTHERS = ("GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM", "JPEG2000")  # no format whose reader runs another program
@@ -141,6 +141,8 @@ def over_white(picture: Image.Image) -> tuple[np.ndarray, bool]:
 
 
 def _turned(picture: Image.Image) -> Image.Image:
+    from PIL import ImageOps  # plain pictures do without it
+
     with suppress(Exception):  # a broken EXIF block says nothing of the pixels
         return ImageOps.exif_transpose(picture)
     return picture

@@ -163,6 +163,7 @@ def test_values_without_a_known_range_are_refused():
         (b"%PDF-1.7 ...", "a PDF"),
         (b"<svg xmlns='x'/>", "an SVG"),
         (b"", "it is empty"),
+        (b"\xff\xd8\xff\xe0", "its header is damaged or cut off"),
         (b"hello", "no known image format"),
     ],
 )

@@ -54,6 +54,8 @@ def _others() -> list[str]:
 def _reason(data: bytes) -> str:
     if not data:
         return "it is empty"
+    if data.startswith(_PLAIN_MAGIC):
+        return "it begins as a JPEG or PNG, but its header is damaged or cut off"
     for magic, (name, start) in _REFUSED.items():
         if data.startswith(magic, start):
             return f"it is {name}; save it as JPEG or PNG"

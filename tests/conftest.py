@@ -78,3 +78,27 @@ def shared() -> Path:
 def png(seed: int = 0, size: int = 48, channels: int = 3) -> bytes:
     shape = (size, size, 3) if channels == 3 else (size, size)
     return encode_png(np.random.default_rng(seed).integers(0, 255, shape, dtype=np.uint8))
+
+
+def yolo_file(path: Path, table: np.ndarray, side: int | str = 64) -> Path:
+    """An ONNX file that gives ``table`` for every picture of ``side`` x ``side`` (a word: of any size)."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    given = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, side, side])
+    found = helper.make_tensor_value_info("output0", TensorProto.FLOAT, None)
+    node = helper.make_node("Constant", [], ["output0"], value=numpy_helper.from_array(table.astype(np.float32)))
+    graph = helper.make_graph([node], "yolo", [given], [found])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def detector_files(shared, tmp_path_factory) -> dict[str, Path]:
+    """The file of every detector that needs one; of yolo, whose weights are not ours to have, a graph that finds one face."""
+    table = np.zeros((1, 5, 84))
+    table[0, :, 7] = [32, 32, 20, 24, 0.9]
+    return {
+        "blazeface": shared / "models/face_detection_short_range.tflite",
+        "yunet": shared / "models/face_detection_yunet_2023mar.onnx",
+        "yolo": yolo_file(tmp_path_factory.mktemp("yolo") / "yolo_face.onnx", table),
+    }

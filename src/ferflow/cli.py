@@ -6,9 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ferflow import cli_data, cli_models, cli_predict
-
-_YUNET = Path("models/detectors/face_detection_yunet_2023mar.onnx")
+from ferflow import cli_assets, cli_data, cli_models, cli_predict
 
 app = typer.Typer(
     name="ferflow",
@@ -19,6 +17,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_assets.app, name="assets")
 
 
 def _fail(error: Exception) -> None:
@@ -141,7 +140,7 @@ def evaluate(
     from ferflow.registry import names
 
     try:
-        finder = Finder(Finding(detector or "none", (("yunet", _YUNET),)))
+        finder = Finder(Finding(detector or "none"))
         predictor = Predictor(evaluating.open_release(release), finder, threads=2)
         options = cli_data.options_of(option or [])
         if source not in names("datasets"):

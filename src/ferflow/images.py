@@ -1,26 +1,26 @@
 """Bytes to pixels and back, for every part of the system: one way to decode, to resize and to encode.
 
 Pixels are RGB (or grey with one channel), uint8, height x width x channels. A header is read before
-a picture is decoded, so that a small file cannot ask for a gigabyte. It knows no dataset and no model.
+a picture is decoded, so that a small file cannot ask for a gigabyte. Plain JPEG and PNG are decoded by OpenCV,
+everything else by ``formats``. It knows no dataset and no model.
 """
 
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
+from struct import Struct
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from ferflow.formats import ImageError as ImageError
+from ferflow.formats import check_size, convert, header, is_plain, over_white, page_note
 
 MAX_PIXELS = 50_000_000
 _JPEG, _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"  # decoders fill up what is missing with grey
-
+_PNG_CHUNK = Struct(">I4s")  # length, kind; a checksum follows the content
 
 ImageLike = np.ndarray | Image.Image | bytes | str | Path
-
-
-class ImageError(ValueError):
-    """Bytes that are not a picture that can be used; the message says what is wrong with them."""
 
 
 @dataclass(frozen=True)
@@ -33,55 +33,103 @@ class Picture:
 
 def image_size(data: bytes) -> tuple[int, int]:
     """Width and height in pixels, from the header alone; ``ImageError`` if it is no picture."""
-    try:
-        with Image.open(BytesIO(data)) as picture:
-            return picture.size
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"the image is too large: {error}") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        reason = "it is empty" if not data else "its header is that of no known image format"
-        raise ImageError(f"not an image: {reason} ({len(data)} bytes)") from error
+    with header(data) as picture:
+        return picture.size
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode a picture to H x W x 3 (RGB, uint8), EXIF rotation applied.
+    """Decode a picture to H x W x 3 (RGB, uint8), EXIF rotation applied; of several pages the first.
 
     Raises ``ImageError`` for anything that is not a whole picture or has more than ``max_pixels`` pixels.
     """
-    width, height = image_size(data)
-    if width * height > max_pixels:
-        raise ImageError(f"the image has {width} x {height} pixels; at most {max_pixels} are accepted")
-    if data.startswith(_JPEG) and data.rfind(_END_OF_IMAGE) < data.rfind(_START_OF_SCAN):
-        raise ImageError(f"the image is cut off: {len(data)} bytes, and the JPEG's end is not among them")
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if pixels is None:
-        raise ImageError(f"the image is damaged: its header says {width} x {height}, but it cannot be decoded")
+    with header(data) as picture:
+        check_size(picture.size, max_pixels)
+        return _plain(data, picture.size) if is_plain(picture, data) else convert(picture, data)[0]
+
+
+def _decoded(data: bytes, max_pixels: int) -> Picture:
+    with header(data) as picture:
+        check_size(picture.size, max_pixels)
+        if is_plain(picture, data):
+            return Picture(_plain(data, picture.size), tuple(page_note(picture)))
+        return Picture(*convert(picture, data))
+
+
+def _plain(data: bytes, size_wh: tuple[int, int]) -> np.ndarray:
+    if data.startswith(_JPEG):
+        if data.rfind(_END_OF_IMAGE) < data.rfind(_START_OF_SCAN):
+            raise ImageError(f"the image is cut off: {len(data)} bytes, and the JPEG's end is not among them")
+    elif not _has_end(data):
+        raise ImageError(f"the image is cut off: {len(data)} bytes, and the PNG's end is not among them")
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:  # a side of more than a million pixels
+        pixels = None
+    if pixels is None or pixels.shape[0] * pixels.shape[1] != size_wh[0] * size_wh[1]:
+        width, height = size_wh
+        raise ImageError(f"the image is damaged or cut off: its header says {width} x {height}, but it cannot be decoded")
     return np.asarray(pixels)
 
 
+def _has_end(png: bytes) -> bool:
+    """Whether its chunks follow each other to the last: OpenCV takes the memory of a chunk before it reads it, up to 4 GB."""
+    place = 8
+    while place + 12 <= len(png):
+        length, kind = _PNG_CHUNK.unpack_from(png, place)
+        if kind == b"IEND":
+            return True
+        place += 12 + length
+    return False
+
+
 def read(image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """A picture from pixels, a PIL image, bytes or a path. Raises ``ImageError`` that names the path, where there is one."""
+    """A picture from pixels, a PIL image, bytes or a path. Raises ``ImageError`` that names the path, where there is one.
+
+    Pixels are uint8, H x W x 3 (RGB), H x W x 4 (RGBA), H x W x 1 or H x W (grey).
+    """
     if isinstance(image, np.ndarray):
-        return Picture(_as_rgb(image))
+        return _from_array(image, max_pixels)
     if isinstance(image, Image.Image):
-        return Picture(np.asarray(image.convert("RGB")))
-    if isinstance(image, bytes):
-        return Picture(decode(image, max_pixels=max_pixels))
-    path = Path(image)
+        check_size(image.size, max_pixels)
+        return Picture(*convert(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return _decoded(bytes(image), max_pixels)
+    if not isinstance(image, str | Path):
+        raise ImageError(f"a picture is an array, a PIL image, bytes or a path; this is {type(image).__name__}")
     try:
-        return Picture(decode(path.read_bytes(), max_pixels=max_pixels))
+        return _decoded(Path(image).read_bytes(), max_pixels)
     except OSError as error:
-        raise ImageError(f"{path}: {error.strerror or error}") from error
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+        raise ImageError(f"{image}: {error.strerror or error}") from error
+    except ValueError as error:  # ImageError, or a path that cannot be one
+        raise ImageError(f"{image}: {error}") from error
 
 
-def _as_rgb(pixels: np.ndarray) -> np.ndarray:
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    if pixels.dtype != np.uint8 or pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
-        raise ImageError(f"pixels must be uint8, H x W x 3 (RGB) or H x W; these are {pixels.dtype} {pixels.shape}")
-    return np.ascontiguousarray(pixels) if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+def _from_array(pixels: np.ndarray, max_pixels: int) -> Picture:
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or channels not in (1, 3, 4) or pixels.size == 0:
+        raise ImageError(
+            f"pixels must be uint8, H x W x 3 (RGB), H x W x 4 (RGBA) or H x W; these are {pixels.dtype} {pixels.shape}"
+            + _array_hint(pixels)
+        )
+    check_size((pixels.shape[1], pixels.shape[0]), max_pixels)
+    if channels == 4:
+        rgb, see_through = over_white(Image.fromarray(np.ascontiguousarray(pixels), "RGBA"))
+        return Picture(np.ascontiguousarray(rgb), ("transparent: laid over white",) if see_through else ())
+    if channels == 3:
+        return Picture(np.ascontiguousarray(pixels))
+    return Picture(cv2.cvtColor(np.ascontiguousarray(pixels.reshape(pixels.shape[:2])), cv2.COLOR_GRAY2RGB))
+
+
+def _array_hint(pixels: np.ndarray) -> str:
+    if pixels.size == 0 or pixels.ndim not in (2, 3):
+        return ". Give one picture at a time" if pixels.ndim == 4 else ""
+    if pixels.dtype.kind == "f":
+        return ". Values from 0 to 1: (pixels * 255).round().astype(np.uint8)"
+    if pixels.dtype == np.uint16:
+        return ". The upper 8 bits: (pixels >> 8).astype(np.uint8)"
+    if pixels.dtype == np.uint8 and pixels.shape[0] in (1, 3, 4):
+        return ". Channels come last: pixels.transpose(1, 2, 0)"
+    return ""
 
 
 def to_gray(rgb: np.ndarray) -> np.ndarray:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
 
+from ferflow.fetching import Remote as Remote
+
 Row = dict[str, Any]
 Rows = Iterator[Row]
 Item = TypeVar("Item")
@@ -47,14 +49,6 @@ class Part:
 
 
 WHOLE = Part()
-
-
-@dataclass(frozen=True)
-class Remote:
-    """One file of a set on a server: its address and, where it is known, its SHA-256."""
-
-    url: str
-    sha256: str = ""
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,12 @@ def gemm(graph, node, attributes):
     if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
         raise UnsupportedError("Gemm with transA, alpha or beta")
     weights = graph.values[node.input[1]]
-    dense(graph, node, weights.T if attributes.get("transB", 0) else weights, graph.get(node.input[2]))
+    dense(
+        graph,
+        node,
+        weights.T if attributes.get("transB", 0) else weights,
+        graph.get(node.input[2]) if len(node.input) > 2 else None,
+    )
 
 
 def dense(graph, node, weights, bias=None):
@@ -385,14 +390,14 @@ def cast(graph, node, attributes):
 
 
 OPERATIONS = {
-    "Add": pair(lambda a, b: a + b),
+    "Add": pair(ops.add),
     "AveragePool": pool(largest=False),
     "BatchNormalization": batch_normalization,
     "Cast": cast,
     "Clip": clip,
     "Concat": concat,
     "Conv": conv,
-    "Div": pair(lambda a, b: a / b),
+    "Div": pair(ops.divide),
     "Elu": point(lambda x, a: ops.elu(x, a.get("alpha", 1.0))),
     "Erf": point(lambda x, _: ops.erf(x)),
     "Exp": point(lambda x, _: ops.exp(x)),
@@ -409,9 +414,9 @@ OPERATIONS = {
     "Max": pair(ops.maximum),
     "MaxPool": pool(largest=True),
     "Min": pair(ops.minimum),
-    "Mul": pair(lambda a, b: a * b),
+    "Mul": pair(ops.multiply),
     "Neg": point(lambda x, _: -x),
-    "Pow": pair(lambda a, b: a**b),
+    "Pow": pair(ops.power),
     "Reciprocal": point(lambda x, _: 1.0 / x),
     "ReduceMax": reduce(ops.max),
     "ReduceMean": reduce(ops.mean),
@@ -425,7 +430,7 @@ OPERATIONS = {
     "Split": split,
     "Sqrt": point(lambda x, _: ops.sqrt(x)),
     "Squeeze": squeeze,
-    "Sub": pair(lambda a, b: a - b),
+    "Sub": pair(ops.subtract),
     "Tanh": point(lambda x, _: ops.tanh(x)),
     "Transpose": transpose,
     "Unsqueeze": unsqueeze,

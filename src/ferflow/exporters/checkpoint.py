@@ -1,7 +1,6 @@
 """Exporter ``checkpoint``: one file with all that is known: weights, settings, card, epochs, metrics."""
 
 import json
-import pickle
 from pathlib import Path
 
 import torch
@@ -33,7 +32,9 @@ class Checkpoint:
         """The network built anew from its settings."""
         try:
             content = torch.load(path, weights_only=True, map_location="cpu")
-        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # what is no archive is read as a pickle, which can fail in any way
             raise ExportError(f"PyTorch cannot load {path}: {error}") from error
         known = content if isinstance(content, dict) else {}
         card = card_of(json.dumps(known.get("card")), path)

@@ -2,7 +2,6 @@
 
 import warnings
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -31,6 +30,8 @@ class TorchExport:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of its own internals
             program = torch.export.export(source.network.eval(), (faces,), dynamic_shapes=({0: batch},))
+            for node in program.graph.nodes:
+                node.meta.pop("stack_trace", None)  # lines of files of the machine that it was made on
             torch.export.save(program, folder / FILE, extra_files={CARD_KEY: source.card.model_dump_json()})
         return folder / FILE
 
@@ -42,7 +43,9 @@ class TorchExport:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 program = torch.export.load(path, extra_files=extra)
-        except (RuntimeError, ValueError, AssertionError, BadZipFile) as error:
+        except OSError:
+            raise
+        except Exception as error:  # it has no common base class of its errors
             raise ExportError(f"torch.export cannot load {path}: {error}") from error
         card_of(extra[CARD_KEY], path)
         module = program.module()

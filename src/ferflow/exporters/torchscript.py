@@ -1,7 +1,9 @@
 """Exporter ``torchscript``: a traced graph for ``torch.jit.load``, from Python or C++, without this package."""
 
 import warnings
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -29,7 +31,9 @@ class TorchScript:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # it is outdated, and tracing says of every fixed size that it is fixed
             traced = torch.jit.trace(source.network.eval(), (faces,), check_trace=False)  # type: ignore[no-untyped-call]
-            torch.jit.save(traced, str(folder / FILE), _extra_files={CARD_KEY: source.card.model_dump_json()})
+            made = BytesIO()
+            torch.jit.save(traced, made, _extra_files={CARD_KEY: source.card.model_dump_json()})
+        _without_origin(made, folder / FILE)
         return folder / FILE
 
     @staticmethod
@@ -50,3 +54,11 @@ class TorchScript:
                 return [output.numpy() for output in loaded(torch.from_numpy(faces))]
 
         return run
+
+
+def _without_origin(made: BytesIO, path: Path) -> None:
+    """Write the archive without its notes for debugging: they hold paths of the machine that it was made on."""
+    with ZipFile(made) as archive, ZipFile(path, "w") as kept:
+        for entry in archive.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                kept.writestr(entry.filename, archive.read(entry))

@@ -86,10 +86,10 @@ def _print(name: str, exported) -> None:  # type: ignore[no-untyped-def]
 
     from ferflow.exporting import table
 
-    rows = table(exported).drop(columns="runtime").astype(object)
+    rows = table(exported).drop(columns=["runtime", "file"]).astype(object)  # it has to fit into a terminal
     drawn = Table(title=name)
     for column in rows:
-        drawn.add_column(str(column), justify="left" if column in ("format", "file") else "right")
+        drawn.add_column(str(column), justify="left" if column == "format" else "right", no_wrap=column == "format")
     for row in rows.where(rows.notna(), "").itertuples(index=False):
         drawn.add_row(*map(str, row))
     Console().print(drawn)

@@ -56,7 +56,8 @@ def run() -> Summary:
         except ParityError as error:
             raise StageError(f"{error}; see {RELEASE}/parity.json") from error
     rows = table(exported).astype(object)
-    return Summary("export", [dict(zip(rows, row, strict=True)) for row in rows.where(rows.notna(), "").to_numpy()])
+    columns = [str(column) for column in rows]
+    return Summary("export", [dict(zip(columns, row, strict=True)) for row in rows.where(rows.notna(), "").to_numpy()])
 
 
 def export_network(

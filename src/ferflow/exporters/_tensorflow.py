@@ -68,7 +68,7 @@ def environment() -> Path:
         if done.returncode:
             raise ExportError(
                 f"the tool environment for Keras and LiteRT could not be made ({target}): {done.stderr.strip()[-800:]}\n"
-                f"It needs a package index once (about 700 MB); without a network copy one from elsewhere, and say where "
+                f"It needs a package index once (2.1 GB on disk); without a network copy one from elsewhere, and say where "
                 f"it is: {FOLDER}=PATH"
             )
     (target / ".ready").touch()

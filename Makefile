@@ -44,6 +44,8 @@ ui: setup ## MLflow on http://127.0.0.1:5000 and Prefect on http://127.0.0.1:420
 lock: setup ## resolve the requirements again
 	uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --python-version 3.11 \
 		--override requirements/overrides.txt --quiet --upgrade --output-file requirements/lock.txt --custom-compile-command "make lock"
+	uv pip compile requirements/tensorflow.in --generate-hashes --no-emit-index-url --python-version 3.11 \
+		--quiet --upgrade --output-file requirements/tensorflow.txt --custom-compile-command "make lock"
 
 clean: ## remove caches and the state of local servers; data, models and reports stay
 	rm -rf .ferflow .prefect .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dvc_plots

@@ -13,12 +13,11 @@ import ferflow
 from ferflow.card import CARD_KEY
 from ferflow.detectors import Detection
 from ferflow.exporters import Source
+from ferflow.exporting import compare, in_pytorch
 from ferflow.finding import Finder, Finding, crop_face
 from ferflow.images import encode_png
 from ferflow.inference import ModelError, Predictor
 from ferflow.registry import get
-from ferflow.stages import StageError
-from ferflow.stages.export import _demand, compare, in_pytorch
 
 
 def test_the_export_answers_as_pytorch_does_for_any_batch(network, release):
@@ -38,14 +37,6 @@ def test_the_file_does_not_say_where_it_was_made_and_the_same_network_gives_the_
     for words in (b"site-packages", b"stack_trace", str(ROOT).encode()):
         assert words not in data
     assert get("exporters", "onnx").write(Source(network, Predictor(release).card), tmp_path).read_bytes() == data
-
-
-def test_a_difference_that_is_no_number_is_found():
-    nothing = [np.full((2, 3), np.nan)]
-    assert np.isnan(compare([np.zeros((2, 3))], nothing)["largest_difference"])
-    sides = {"from_pytorch": compare([np.zeros((2, 3))], nothing), "from_evaluation": compare(nothing, nothing)}
-    with pytest.raises(StageError, match="onnx: the largest difference from pytorch is nan"):
-        _demand({"onnx": sides}, 1e-4)
 
 
 def test_a_prediction_says_everything_the_model_knows_and_none_for_the_rest(release):

@@ -29,7 +29,7 @@ def test_a_member_takes_from_training_what_it_leaves_out_and_keeps_its_own():
         (lambda c: c["members"]["rgb-cnn"].pop("modality"), "members.rgb-cnn.modality"),
         (lambda c: c["dataset"].update(source="imagenet"), "known: .*fer2013.*synthetic"),
         (lambda c: c["serve"].update(detector="magic"), "known: blazeface, haar, none, yolo, yunet"),
-        (lambda c: c["export"].update(formats=["magic"]), "known: onnx"),
+        (lambda c: c["export"].update(formats=["magic"]), "known: checkpoint, keras"),
         (lambda c: c["training"].update(heads={"age": "magic"}), "known: affect, affect_ccc, classification, ordinal"),
         (lambda c: c["split"].update(val=0.6, test=0.5), "something to train on"),
         (lambda c: c["training"]["task_weights"].update(mood=1), "mood"),

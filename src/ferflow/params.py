@@ -279,18 +279,24 @@ class Robustness(_Block):
 class Export(_Block):
     """Formats (files in ``exporters/``) and how exact they must be.
 
-    ``tolerance``: the largest allowed difference of any probability from PyTorch and from what was evaluated.
+    ``tolerance``: the largest allowed difference of any probability from PyTorch and from what was evaluated. Quantised
+    formats differ by more; of them, the share of faces with the same class and the fall of accuracy are limited.
     """
 
     model: str = Field("ensemble", description="what is released: the ensemble, a member, or a student")
     formats: tuple[str, ...] = Field(min_length=1)
     tolerance: float = Field(gt=0)
     faces: int = Field(ge=1, description="how many test faces the parity check looks at")
+    int8_agreement: float = Field(0.99, ge=0, le=1, description="least share of faces with PyTorch's class")
+    int8_drop: float = Field(0.005, ge=0, le=1, description="largest fall of accuracy, a share")
+    calibration: int = Field(300, ge=1, description="training faces on which quantised formats measure their ranges")
 
     @model_validator(mode="after")
     def _is_registered(self) -> "Export":
         for name in self.formats:
             _must_be_registered("exporters", name)
+        if "onnx" not in self.formats:
+            raise ValueError("export.formats must name onnx: it is what is registered and served")
         return self
 
 

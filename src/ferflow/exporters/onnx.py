@@ -4,11 +4,11 @@ import warnings
 from pathlib import Path
 
 import onnx
-import onnxruntime
 import torch
 
 from ferflow.card import CARD_KEY, Card
 from ferflow.exporters import Run, Source
+from ferflow.exporters._onnxruntime import session
 from ferflow.registry import register
 
 FILE = "model.onnx"
@@ -18,6 +18,9 @@ FILE = "model.onnx"
 class Onnx:
     """ONNX for ONNX Runtime, any batch size."""
 
+    exact = True
+    runtime = "ONNX Runtime"
+
     @staticmethod
     def write(source: Source, folder: Path) -> Path:
         """Write ``model.onnx``: input ``faces`` (uint8, N x S x S x 3), one float output a task, by its name."""
@@ -26,8 +29,7 @@ class Onnx:
     @staticmethod
     def read(path: Path) -> Run:
         """Its session on the CPU."""
-        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-        return lambda faces: session.run(None, {"faces": faces})
+        return session(path)
 
 
 def _write(network: torch.nn.Module, card: Card, folder: Path) -> Path:

@@ -28,6 +28,7 @@ RELEASE = Path("models/release")
 REPORTS = Path("reports")
 METRICS = Path("reports/metrics.json")
 COST = Path("reports/cost.json")
+EXPORTS = Path("reports/exports")  # .md and .csv
 ABLATION = Path("reports/ablation.csv")
 AXES = Path("reports/ablation")  # a table for every axis in which members differ
 EVALUATION = Path("reports/evaluation")

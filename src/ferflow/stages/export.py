@@ -5,18 +5,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ferflow import params
 from ferflow.card import Card, task_columns
 from ferflow.combiners import Combination
-from ferflow.exporters import Source
+from ferflow.exporters import ExportError, Source
+from ferflow.exporters._rebuilt import settings_of
+from ferflow.exporting import REFERENCE, Exported, Limits, ParityError, Say, Trial, as_markdown, demand, export, main_task, table
 from ferflow.faces import load_faces
 from ferflow.model import EnsembleNetwork
 from ferflow.registry import get
 from ferflow.released import load_ensemble, load_network
 from ferflow.stages import (
     ENSEMBLE,
+    EXPORTS,
+    HISTORIES,
     MANIFEST,
     MEMBERS,
     RELEASE,
@@ -33,84 +36,117 @@ from ferflow.vocabulary import TASKS
 
 
 def run() -> Summary:
-    """Write ``models/release/``: a file a format, card.json, parity.json and the test predictions as reference.
+    """Write ``models/release/``: the files of every format, card.json, parity.json and the test predictions as reference.
 
-    Raises ``StageError`` when any probability differs by more than ``export.tolerance`` from PyTorch's, or from
-    the predictions that were evaluated.
+    The table of formats goes to ``reports/exports.md`` and ``.csv``. Raises ``StageError`` when an answer differs from
+    PyTorch's, or from the predictions that were evaluated, by more than the block ``export`` allows.
     """
     settings = params.load()
-    card, release, folder = chosen(settings)
-    labels = load_labels(MANIFEST, SPLITS)
-    faces = load_faces(MANIFEST, labels, ("test",), card.input_size, "rgb", card.tasks)["test"]
-    count = min(settings.export.faces, len(faces.ids))
-    predictions = pd.read_parquet(folder / "predictions.parquet")
-    predictions = predictions[predictions["split"] == "test"]
-    evaluated = predictions.set_index("id").loc[faces.ids[:count]]
+    card, network, folder = chosen(settings, settings.export.model)
+    card = card.model_copy(update={"name": "release"})
     RELEASE.mkdir(parents=True, exist_ok=True)
     write_json(card.model_dump(), RELEASE / "card.json")
-    predictions.to_parquet(RELEASE / "reference.parquet", compression="zstd", index=False)
-    expected = in_pytorch(release, faces.pixels[:count])
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    predictions[predictions["split"] == "test"].to_parquet(RELEASE / "reference.parquet", compression="zstd", index=False)
+    exported = export_network(settings, settings.export.model, card, network, folder, settings.export.formats, RELEASE)
+    parity = write_tables(exported, settings.export.model, RELEASE / "parity.json", EXPORTS)
+    for name, found in parity.items():
+        try:
+            demand(name, found)
+        except ParityError as error:
+            raise StageError(f"{error}; see {RELEASE}/parity.json") from error
+    rows = table(exported).astype(object)
+    columns = [str(column) for column in rows]
+    return Summary("export", [dict(zip(columns, row, strict=True)) for row in rows.where(rows.notna(), "").to_numpy()])
+
+
+def export_network(
+    settings: params.Params,
+    name: str,
+    card: Card,
+    network: EnsembleNetwork,
+    folder: Path,
+    formats: tuple[str, ...],
+    to: Path,
+    say: Say = lambda words: None,
+) -> list[Exported]:
+    """Write the formats of a network whose predictions lie in ``folder``, and compare them on ``export.faces`` test faces."""
+    block = settings.export
+    quantised = not all(_exact(one) for one in formats)
+    labels = load_labels(MANIFEST, SPLITS)
+    if quantised:  # a few hundred of the training faces are enough, and decoding all takes longer than the rest
+        train = labels.index[labels["split"] == "train"].to_series()
+        some = set(train.sample(min(block.calibration, len(train)), random_state=settings.seed))
+        labels = labels[(labels["split"] == "test") | labels.index.isin(some)]
+    sides = ("test", "train") if quantised else ("test",)
+    data = load_faces(MANIFEST, labels, sides, card.input_size, "rgb", card.tasks)
+    source = Source(
+        network,
+        card,
+        calibration=data["train"].pixels if quantised else np.zeros((0, 1, 1, 3), np.uint8),
+        settings=settings_of({one: settings.networks[one] for one in card.members}, network, _classes(settings, card)),
+        training=training(card),
+    )
+    test = data["test"]
+    count = min(block.faces, len(test.ids))
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    evaluated = predictions[predictions["split"] == "test"].set_index("id").loc[test.ids[:count]]
     reported = [evaluated[task_columns(task, classes)].to_numpy() for task, classes in card.tasks.items()]
-    parity, rows = {}, []
-    for name in settings.export.formats:
-        exporter: Any = get("exporters", name)
-        path = exporter.write(Source(release, card), RELEASE)
-        found = exporter.read(path)(faces.pixels[:count])
-        parity[name] = {"faces": count, "from_pytorch": compare(expected, found), "from_evaluation": compare(reported, found)}
-        rows.append({"file": str(path), "megabytes": round(path.stat().st_size / 1e6, 2), "faces": count} | _as_row(parity[name]))
-    write_json(parity, RELEASE / "parity.json")
-    _demand(parity, settings.export.tolerance)
-    return Summary("export", rows)
+    place = main_task(list(card.tasks))
+    truth = np.full(count, -1) if place is None else test.targets[list(card.tasks)[place]][:count]
+    limits = Limits(block.tolerance, block.int8_agreement, block.int8_drop)
+    try:
+        return export(source, formats, to, Trial(test.pixels[:count], truth, reported), limits, say)
+    except ExportError as error:
+        raise StageError(f"{name}: {error}") from error
 
 
-def chosen(settings: params.Params) -> tuple[Card, EnsembleNetwork, Path]:
-    """What ``export.model`` names: its card as a release, its network, and the folder of its predictions."""
-    name = settings.export.model
+def _exact(name: str) -> bool:
+    entry: Any = get("exporters", name)
+    return bool(entry.exact)
+
+
+def _folder(settings: params.Params, name: str) -> Path:
+    return ENSEMBLE if name == "ensemble" else (MEMBERS if name in settings.members else STUDENTS) / name
+
+
+def _classes(settings: params.Params, card: Card) -> list[dict[str, tuple[str, ...]]]:
+    """The tasks of every member, those that a release leaves out as well: its weights have heads for them."""
+    return [Card.model_validate(read_json(_folder(settings, one) / "card.json")).tasks for one in card.members]
+
+
+def training(card: Card) -> dict[str, Any]:
+    """The epochs of every member, where their table lies: plain values."""
+    tables = {name: HISTORIES / f"{name}.csv" for name in card.members}
+    return {"epochs": {name: pd.read_csv(file).to_dict("list") for name, file in tables.items() if file.exists()}}
+
+
+def write_tables(exported: list[Exported], name: str, parity: Path, files: Path) -> dict[str, dict[str, Any]]:
+    """Write the comparison in full (``parity``, JSON) and as a table (``files``, .md and .csv); the former, format by format."""
+    found = {one.name: {"file": one.path.name, **one.parity} for one in exported if one.name != REFERENCE}
+    write_json(found, parity)
+    files.parent.mkdir(parents=True, exist_ok=True)
+    files.with_suffix(".md").write_text(as_markdown(exported, f"Exports of {name}"))
+    table(exported).to_csv(files.with_suffix(".csv"), index=False)
+    return found
+
+
+def chosen(settings: params.Params, name: str) -> tuple[Card, EnsembleNetwork, Path]:
+    """A network by its name: its card as a release, itself, and the folder of its predictions.
+
+    Raises ``StageError`` for an unknown name, or one that is not trained yet.
+    """
+    if name not in ("ensemble", *settings.networks):
+        raise StageError(f"no network is called {name!r}; params.yaml has: ensemble, {', '.join(settings.networks)}")
+    folder = _folder(settings, name)
     if name == "ensemble":
-        ensemble = read_json(ENSEMBLE / "ensemble.json")
-        card, network, folder = (
-            Card.model_validate(ensemble["card"]),
-            load_ensemble(ensemble, settings.members, MEMBERS),
-            ENSEMBLE,
-        )
-    else:
-        folder = (MEMBERS if name in settings.members else STUDENTS) / name
-        card = Card.model_validate(read_json(folder / "card.json"))
-        tasks = {task: classes for task, classes in card.tasks.items() if not TASKS[task].auxiliary}
-        card = card.model_copy(update={"tasks": tasks})
-        network = EnsembleNetwork(
-            [load_network(settings.networks[name], folder)], {task: Combination([1.0]) for task in tasks}
-        ).eval()
-    return card.model_copy(update={"name": "release"}), network, folder
-
-
-def in_pytorch(network: EnsembleNetwork, faces: np.ndarray) -> list[np.ndarray]:
-    """The network's outputs for uint8 faces, task by task."""
-    with torch.no_grad():
-        parts = [network(torch.from_numpy(faces[start : start + 100])) for start in range(0, len(faces), 100)]
-    return [torch.cat(part).numpy() for part in zip(*parts, strict=True)]
-
-
-def compare(expected: list[np.ndarray], found: list[np.ndarray]) -> dict[str, float]:
-    """The largest difference of any output (NaN if one is not a number), and the share of faces with the same class."""
-    differences = [np.abs(a - b).max() for a, b in zip(expected, found, strict=True)]
-    same = (expected[0].argmax(axis=1) == found[0].argmax(axis=1)).mean()
-    return {"largest_difference": float(np.max(differences)), "same_class": float(same)}
-
-
-def _as_row(parity: dict[str, Any]) -> dict[str, str]:
-    sides = {"from PyTorch": parity["from_pytorch"], "from evaluation": parity["from_evaluation"]}
-    return {side: f"{found['largest_difference']:.1e}, {found['same_class']:.1%} same class" for side, found in sides.items()}
-
-
-def _demand(parity: dict[str, Any], tolerance: float) -> None:
-    for name, sides in parity.items():
-        for side in ("from_pytorch", "from_evaluation"):
-            if not (difference := sides[side]["largest_difference"]) <= tolerance:  # so that NaN fails, too
-                raise StageError(
-                    f"{name}: the largest difference {side.replace('_', ' ')} is {difference:.2g}, more than "
-                    f"export.tolerance = {tolerance:.2g}; see {RELEASE}/parity.json"
-                )
+        ensemble = read_json(folder / "ensemble.json")
+        return Card.model_validate(ensemble["card"]), load_ensemble(ensemble, settings.members, MEMBERS), folder
+    card = Card.model_validate(read_json(folder / "card.json"))
+    tasks = {task: classes for task, classes in card.tasks.items() if not TASKS[task].auxiliary}
+    alone = [load_network(settings.networks[name], folder)]
+    network = EnsembleNetwork(alone, {task: Combination([1.0]) for task in tasks}).eval()
+    return card.model_copy(update={"tasks": tasks}), network, folder
 
 
 if __name__ == "__main__":

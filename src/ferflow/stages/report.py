@@ -15,6 +15,7 @@ from ferflow.stages import (
     COST,
     DATA_REPORTS,
     EVALUATION,
+    EXPORTS,
     METRICS,
     MODEL_CARD,
     PAGE,
@@ -39,6 +40,7 @@ def run() -> Summary:
         _comparisons(),
         _ensembles(),
         _cost(metrics),
+        _exports(),
         calibration(REPORTS, list(metrics)),
         fairness(REPORTS, settings.export.model),
         _robustness(),
@@ -167,6 +169,15 @@ def _cost(metrics: dict[str, Any]) -> Section:
             if best is not None and (not rows or (rows[-1]["limit on"], rows[-1]["ship"]) != (by, best)):
                 rows.append({"limit on": by, "from": limit, "ship": best, "validation accuracy": validation[best]})
     section.tables.append(table("Which to ship under a limit: the best on validation that keeps it", pd.DataFrame(rows)))
+    return section
+
+
+def _exports() -> Section:
+    found = _read(EXPORTS.with_suffix(".csv"))
+    section = Section("Exports")
+    if not found.empty:
+        section.words.append("Every file was read again in its own runtime and compared with PyTorch on test faces; one thread.")
+        section.tables.append(table("Formats", found))
     return section
 
 

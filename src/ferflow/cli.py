@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ferflow import cli_data
+from ferflow import cli_data, cli_video
 
 _YUNET = Path("models/detectors/face_detection_yunet_2023mar.onnx")
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_video.app)
 
 
 def _fail(error: Exception) -> None:

@@ -77,12 +77,13 @@ def _draw_face(picture: np.ndarray, track: int, face: FacePrediction, look: Look
     scale, colour = _scale(picture), _colour(face)
     left, top, right, bottom = (round(value) for value in face.box_xyxy)
     cv2.rectangle(picture, (left, top), (right, bottom), colour, max(1, round(2 * scale)))
-    high = _text(picture, f"{track}: {label(face)}", (left, top), 0.5 * scale, above=True)
+    _text(picture, f"{track}: {label(face)}", (left, top), 0.5 * scale, above=True)
     if look.bars:
         _draw_bars(picture, face, (left, bottom + round(3 * scale)), scale)
     if look.emoji and face.expression and face.certain:
         side = int(np.clip((right - left) * 0.4, 32, 96)) // 8 * 8  # few sizes: each is drawn once
-        paste(picture, face.expression, right - side // 2, top - high // 2 - side // 4, side)
+        beside = right + 3 if right + 3 + side <= picture.shape[1] else left - 3 - side
+        paste(picture, face.expression, beside if beside >= 0 else right - side, max(top, 0), side)
 
 
 def _draw_bars(picture: np.ndarray, face: FacePrediction, corner: tuple[int, int], scale: float) -> None:
@@ -123,15 +124,14 @@ def _darken(picture: np.ndarray, left: int, top: int, right: int, bottom: int) -
     part[:] = part // 3
 
 
-def _text(picture: np.ndarray, words: str, corner: tuple[int, int], size: float, above: bool = False) -> int:
-    """Text on dark ground from this corner down (or up), kept inside the picture; returns its height in pixels."""
+def _text(picture: np.ndarray, words: str, corner: tuple[int, int], size: float, above: bool = False) -> None:
+    """Text on dark ground from this corner down (or up), kept inside the picture."""
     (width, height), base = cv2.getTextSize(words, _FONT, size, 1)
     tall = height + base + 4
     left = int(np.clip(corner[0], 0, max(0, picture.shape[1] - width - 4)))
     top = int(np.clip(corner[1] - (tall if above else 0), 0, max(0, picture.shape[0] - tall)))
     _darken(picture, left, top, left + width + 4, top + tall)
     _letters(picture, words, (left + 2, top + height + 2), size)
-    return tall
 
 
 def _letters(picture: np.ndarray, words: str, start: tuple[int, int], size: float) -> None:

@@ -24,6 +24,7 @@ from ferflow.timeline import Timeline, main_track
 CODECS = {".mp4": ("avc1", "mp4v"), ".webm": ("VP80",), ".avi": ("MJPG",)}
 _TRIES = 25  # reads that may fail one after another before a video counts as ended
 _USUAL_FPS = 25.0
+_REFUSED: set[str] = set()  # codecs that this OpenCV does not have: asked once, since FFmpeg says a lot about it
 
 Told = Callable[[int, int | None], None]
 
@@ -122,11 +123,12 @@ class Writer:
         self._writer.write(pixels)
 
     def _opened(self, size_wh: tuple[int, int]) -> cv2.VideoWriter:
-        for codec in CODECS[self.path.suffix]:
+        for codec in (codec for codec in CODECS[self.path.suffix] if codec not in _REFUSED):
             code = cv2.VideoWriter.fourcc(*codec)
             writer = cv2.VideoWriter(str(self.path), cv2.CAP_FFMPEG, code, self.fps, size_wh)
             if writer.isOpened():
                 self.codec = codec
+                _REFUSED.update(CODECS[self.path.suffix][: CODECS[self.path.suffix].index(codec)])
                 return writer
         raise VideoError(f"{self.path}: this OpenCV can write none of {', '.join(CODECS[self.path.suffix])}, or not to there")
 

@@ -194,7 +194,10 @@ def webcam(
 
     try:
         check_window()
-        models = [(path.name, _predictor(path, detector, detector_file)) for path in model]
+        models = [
+            ((path.parent if path.is_file() else path).resolve().name, _predictor(path, detector, detector_file))
+            for path in model
+        ]
         source = Camera(camera, mirror=not no_mirror)
         try:
             how = _streaming(detect_every, smooth, no_smooth)

@@ -70,7 +70,7 @@ def _colour(face: FacePrediction) -> Colour:
 
 def _scale(picture: np.ndarray) -> float:
     """1 for a frame 640 pixels wide."""
-    return float(np.clip(max(picture.shape[:2]) / 640, 0.5, 4))
+    return float(np.clip(max(picture.shape[:2]) / 640, 0.7, 4))
 
 
 def _draw_face(picture: np.ndarray, track: int, face: FacePrediction, look: Look) -> None:

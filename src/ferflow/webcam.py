@@ -84,7 +84,7 @@ class Webcam:
         self.models, self.camera, self.view = models, camera, view or View()
         self.settings = replace(settings or Streaming(), fps=camera.fps, live=True, bgr=True)
         self.screenshots, self._told = screenshots, told
-        self._message, self._until = "", 0.0
+        self._message, self._until = tuple[str, ...](), 0.0
         self._shown: deque[float] = deque(maxlen=120)
 
     def run(self) -> int:
@@ -99,7 +99,8 @@ class Webcam:
                 if not shown and not self.view.quit:
                     break
         finally:
-            cv2.destroyAllWindows()
+            if _is_open():
+                cv2.destroyAllWindows()
         return frames
 
     def _with_model(self) -> int:
@@ -125,7 +126,7 @@ class Webcam:
             if key == "s":
                 self._save(picture)
             self.view = pressed(self.view, key, len(self.models), self._own)
-        if cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
+        if not _is_open():
             self.view = replace(self.view, quit=True)
 
     def _drawn(self, frame: Frame[FacePrediction]) -> np.ndarray:
@@ -134,7 +135,7 @@ class Webcam:
         draw(picture, [TrackedFace(one.track, _judged(one.face, threshold)) for one in frame.faces], self.view.look)
         name = self.models[self.view.model][0]
         status = [f"{self._fps():.0f} FPS  {name}  sure from {threshold:.0%}"]
-        lines(picture, status + ([self._message] if time.perf_counter() < self._until else []))
+        lines(picture, [*status, *(self._message if time.perf_counter() < self._until else ())])
         if self.view.help:
             lines(picture, HELP, bottom=True)
         return picture
@@ -148,9 +149,10 @@ class Webcam:
             saved = cv2.imwrite(str(path), picture)
         except (OSError, cv2.error):
             saved = False
-        self._message = f"saved {path.resolve()}" if saved else f"cannot write {path.resolve()}"
+        what = "saved" if saved else "cannot write"
+        self._message = (f"{what} {path.name}", f"in {path.resolve().parent}")
         self._until = time.perf_counter() + _TOLD
-        self._told(self._message)
+        self._told(f"{what} {path.resolve()}")
 
     @property
     def _own(self) -> float:
@@ -161,6 +163,13 @@ class Webcam:
         now = time.perf_counter()
         recent = [moment for moment in self._shown if now - moment < 2]
         return (len(recent) - 1) / max(recent[-1] - recent[0], 1e-3) if len(recent) > 1 else 0.0
+
+
+def _is_open() -> bool:
+    try:
+        return bool(cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1)
+    except cv2.error:  # Qt's way to say that the last window was closed
+        return False
 
 
 def _judged(face: FacePrediction, threshold: float) -> FacePrediction:

@@ -1,14 +1,19 @@
 import os
 import shutil
 import struct
+import tempfile
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import clips
 import cv2
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
 from typer.testing import CliRunner
 
 from ferflow.cli import app
@@ -145,6 +150,31 @@ def test_a_video_cut_off_without_frames_and_a_huge_one_are_refused(clip, tmp_pat
         Video(clip, max_pixels=1000)
     with pytest.raises(VideoError, match=r"\.mp4, \.webm"):
         annotate(predictor, clip, video=tmp_path / "a.mkv")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> bytes:
+    pictures = [np.full((48, 64, 3), value * 9, np.uint8) for value in range(20)]
+    return clips.write(tmp_path_factory.mktemp("small") / "small.mp4", pictures).read_bytes()
+
+
+@given(cut=st.floats(0, 1), flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=20))
+@hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+def test_any_damage_gives_frames_or_a_clear_error(small, cut, flips):
+    data = bytearray(small)
+    for place, value in flips:
+        data[int(place * len(data))] = value
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "damaged.mp4"
+        path.write_bytes(data[: round(len(data) * max(cut, 0.2))] if cut < 0.9 else data)
+        try:
+            with Video(path) as video:
+                frames = [shot for _, shot in zip(range(100), video.shots(), strict=False)]
+        except VideoError as error:
+            assert "damaged.mp4" in str(error)
+        else:
+            assert frames
+            assert all(b.time_s > a.time_s for a, b in pairwise(frames))
 
 
 def resident() -> float:

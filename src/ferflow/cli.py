@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ferflow import cli_assets, cli_data, cli_export, cli_models, cli_predict
+from ferflow import cli_assets, cli_data, cli_export, cli_models, cli_predict, cli_video
 
 app = typer.Typer(
     name="ferflow",
@@ -18,6 +18,7 @@ app = typer.Typer(
 
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_assets.app, name="assets")
+app.add_typer(cli_video.app)
 app.command()(cli_export.export)
 
 

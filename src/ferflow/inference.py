@@ -3,7 +3,7 @@
 It needs numpy, OpenCV and ONNX Runtime, and imports no training library. It knows no server and no registry of models.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ferflow.card import CARD_KEY, Card
 from ferflow.detectors import Detection
 from ferflow.finding import Finder
 from ferflow.images import ImageLike, read, resize
+from ferflow.streaming import Frame, Streaming, numbered, stream
 from ferflow.vocabulary import EMOJI, TASKS
 
 _BATCH = 64  # faces at once: more is no faster, and takes memory
@@ -108,6 +109,20 @@ class Predictor:
         whole = [Detection((0.0, 0.0, float(rgb.shape[1]), float(rgb.shape[0])), 1.0) for rgb in pictures]
         faces = self.stacked([resize(rgb, self.card.input_size) for rgb in pictures])
         return self.describe(whole, self.outputs(faces))
+
+    def stream(
+        self, frames: Iterable[np.ndarray], fps: float = 25.0, *, detect_every: int | None = None, smooth_s: float = 0.3
+    ) -> Generator[Frame[FacePrediction], None, None]:
+        """Every frame (H x W x 3, RGB, uint8) with its faces, in order; works ahead in threads, with bounded memory.
+
+        ``fps`` says how fast they were taken; faces are detected in every ``detect_every`` frames (None: six times a second)
+        and tracked in between; ``smooth_s`` is the time constant of the averages, in seconds (0: none). An error in a thread
+        is raised here; closing the iterator ends the threads.
+
+            for frame in predictor.stream(frames, fps=30):
+                print(frame.time_s, [(one.track, one.face.expression) for one in frame.faces])
+        """
+        return stream(self, numbered(frames, fps), Streaming(fps, detect_every, smooth_s))
 
     def crop(self, rgb: np.ndarray, face: Detection) -> np.ndarray:
         """A detected face as the network wants it (S x S x 3, uint8)."""

@@ -165,3 +165,30 @@ def histories(tables: dict[str, pd.DataFrame], path: Path) -> None:
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
     _save(figure, path)
+
+
+def emotions(means: pd.DataFrame, title: str, path: Path) -> None:
+    """Draw a face's emotions over time: stacked probabilities, and valence and arousal below where they are known.
+
+    ``means`` has time_s and the columns of ``timeline.main_track``.
+    """
+    names = [name for name in means.columns if name.startswith("p_expression_")]
+    affect = [name for name in ("valence", "arousal") if name in means.columns]
+    count = bool(names) + bool(affect)
+    figure, rows = plt.subplots(
+        max(1, count), 1, figsize=(9, 2.9 * max(1, count)), layout="constrained", sharex=True, squeeze=False
+    )
+    if names:
+        words = [name.removeprefix("p_expression_") for name in names]
+        rows[0, 0].stackplot(means["time_s"], means[names].to_numpy().T, labels=words, colors=plt.get_cmap("tab10").colors)
+        rows[0, 0].set(ylabel="probability", ylim=(0, 1))
+        rows[0, 0].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    if affect:
+        for name in affect:
+            rows[-1, 0].plot(means["time_s"], means[name], label=name, linewidth=1.2)
+        rows[-1, 0].axhline(0, color="grey", linewidth=0.6)
+        rows[-1, 0].set(ylabel="valence, arousal", ylim=(-1, 1))
+        rows[-1, 0].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    rows[-1, 0].set_xlabel("seconds")
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)

@@ -39,7 +39,7 @@ def predict(
         _fail("choose one of --json, --csv and --parquet")
     if (csv and csv.suffix == ".parquet") or (parquet and parquet.suffix != ".parquet"):
         _fail("a table of --parquet ends in .parquet, one of --csv does not")
-    files = ((detector, detector_file),) if detector_file else ()
+    files = ((detector if detector != "auto" else "yunet", detector_file),) if detector_file else ()
     try:
         found = predicting.pictures(images)
         predictor = load(

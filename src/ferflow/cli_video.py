@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from ferflow.video import Told
 
 app = typer.Typer()
-_YUNET = Path("models/detectors/face_detection_yunet_2023mar.onnx")
-_RELEASE = Path("models/release")
+_RELEASE = "models/release"
+_LONGEST_SIDE = 640  # what the detector sees of a frame: a face that is smaller than that shows is too small to read
 
-Model = Annotated[Path, typer.Option(help="A release folder or a model.onnx.")]
+Model = Annotated[str, typer.Option(help="A release folder, an ONNX export, or models:/NAME@ALIAS.")]
 Detector = Annotated[str, typer.Option(help="auto, or a name from 'ferflow list detectors'.")]
 DetectorFile = Annotated[Optional[Path], typer.Option(help="The detector's model, where it needs one.")]  # noqa: UP045
 DetectEvery = Annotated[
@@ -50,12 +50,11 @@ def _fail(error: object) -> None:
     raise typer.Exit(1)
 
 
-def _predictor(model: Path, detector: str, file: Path | None) -> "Predictor":
-    from ferflow.finding import Finder, Finding
-    from ferflow.inference import Predictor
+def _predictor(model: str, detector: str, file: Path | None) -> "Predictor":
+    from ferflow.api import load
 
-    files = ((detector if detector != "auto" else "yunet", file),) if file else (("yunet", _YUNET),)
-    return Predictor(model, Finder(Finding(detector, files)))
+    files = ((detector if detector != "auto" else "yunet", file),) if file else ()
+    return load(model, detector=detector, files=files, longest_side=_LONGEST_SIDE)
 
 
 def _streaming(detect_every: int | None, smooth: float, no_smooth: bool) -> "Streaming":
@@ -104,7 +103,7 @@ def video(
         _fail("--no-video and --timeline none: nothing is left to write")
     try:
         predictor = _predictor(model, detector, detector_file)
-    except (ModelError, OSError, KeyError, ValueError) as error:
+    except (ModelError, OSError, LookupError, ValueError) as error:
         _fail(error)
         return
     table = None if timeline is Table.none else timeline.value
@@ -167,7 +166,7 @@ def _one(path: Path, results: dict[str, Path], predictor: "Predictor", how: "Str
 @app.command()
 def webcam(
     camera: Annotated[str, typer.Option(help="A number, a device, an address, or a video file that plays as a camera.")] = "0",
-    model: Annotated[list[Path], typer.Option(help="A release folder or a model.onnx; more than one: key m.")] = [_RELEASE],  # noqa: B006
+    model: Annotated[list[str], typer.Option(help="As of 'ferflow predict'; more than one: key m.")] = [_RELEASE],  # noqa: B006
     detector: Detector = "auto",
     detector_file: DetectorFile = None,
     threshold: Annotated[
@@ -195,8 +194,8 @@ def webcam(
     try:
         check_window()
         models = [
-            ((path.parent if path.is_file() else path).resolve().name, _predictor(path, detector, detector_file))
-            for path in model
+            ((Path(name).parent if Path(name).is_file() else Path(name)).name, _predictor(name, detector, detector_file))
+            for name in model
         ]
         source = Camera(camera, mirror=not no_mirror)
         try:
@@ -204,7 +203,7 @@ def webcam(
             shown = Webcam(models, source, how, View(threshold=threshold), screenshots, typer.echo).run()
         finally:
             source.close()
-    except (ModelError, OSError, KeyError, ValueError, WindowError) as error:
+    except (ModelError, OSError, LookupError, ValueError, WindowError) as error:
         _fail(error)
         return
     typer.echo(f"{shown} frames shown")

@@ -111,16 +111,11 @@ def open_release(path: Path) -> bytes | Path:
     settings = params.load()
     if path.name not in settings.networks:
         raise ParamsError(f"{path} has weights, but params.yaml has no member {path.name!r}, whose settings build the network")
-    from ferflow.combiners import Combination
     from ferflow.exporters import Source
-    from ferflow.model import EnsembleNetwork  # PyTorch takes seconds to load
     from ferflow.registry import get
-    from ferflow.released import load_network
+    from ferflow.released import load_alone  # PyTorch takes seconds to load
 
-    card = Card.model_validate_json((path / "card.json").read_text())
-    card = card.model_copy(update={"tasks": {task: names for task, names in card.tasks.items() if not TASKS[task].auxiliary}})
-    network = load_network(settings.networks[path.name], path)
-    alone = EnsembleNetwork([network], {task: Combination([1.0]) for task in card.tasks}).eval()
+    card, alone = load_alone(settings.networks[path.name], path)
     exporter: Any = get("exporters", "onnx")
     with TemporaryDirectory(prefix="ferflow-") as folder:
         return bytes(exporter.write(Source(alone, card), Path(folder)).read_bytes())

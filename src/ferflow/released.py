@@ -13,6 +13,7 @@ from ferflow.card import Card
 from ferflow.combiners import Combination
 from ferflow.model import EnsembleNetwork, FaceNetwork, build
 from ferflow.params import Member
+from ferflow.vocabulary import TASKS
 
 
 def load_network(member: Member, folder: Path) -> FaceNetwork:
@@ -22,6 +23,14 @@ def load_network(member: Member, folder: Path) -> FaceNetwork:
     network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
     network.temperatures = card.temperatures
     return network.eval()
+
+
+def load_alone(member: Member, folder: Path) -> tuple[Card, EnsembleNetwork]:
+    """One trained network as a release is: its card and outputs without auxiliary tasks."""
+    card = Card.model_validate(json.loads((folder / "card.json").read_text()))
+    tasks = {task: classes for task, classes in card.tasks.items() if not TASKS[task].auxiliary}
+    network = EnsembleNetwork([load_network(member, folder)], {task: Combination([1.0]) for task in tasks}).eval()
+    return card.model_copy(update={"tasks": tasks}), network
 
 
 def load_ensemble(ensemble: dict[str, Any], members: dict[str, Member], folder: Path) -> EnsembleNetwork:

@@ -8,14 +8,13 @@ import pandas as pd
 
 from ferflow import params
 from ferflow.card import Card, task_columns
-from ferflow.combiners import Combination
 from ferflow.exporters import ExportError, Source
 from ferflow.exporters._rebuilt import settings_of
 from ferflow.exporting import REFERENCE, Exported, Limits, ParityError, Say, Trial, as_markdown, demand, export, main_task, table
 from ferflow.faces import load_faces
 from ferflow.model import EnsembleNetwork
 from ferflow.registry import get
-from ferflow.released import load_ensemble, load_network
+from ferflow.released import load_alone, load_ensemble
 from ferflow.stages import (
     ENSEMBLE,
     EXPORTS,
@@ -32,7 +31,6 @@ from ferflow.stages import (
     write_json,
 )
 from ferflow.tables import load_labels
-from ferflow.vocabulary import TASKS
 
 
 def run() -> Summary:
@@ -142,11 +140,9 @@ def chosen(settings: params.Params, name: str) -> tuple[Card, EnsembleNetwork, P
     if name == "ensemble":
         ensemble = read_json(folder / "ensemble.json")
         return Card.model_validate(ensemble["card"]), load_ensemble(ensemble, settings.members, MEMBERS), folder
-    card = Card.model_validate(read_json(folder / "card.json"))
-    tasks = {task: classes for task, classes in card.tasks.items() if not TASKS[task].auxiliary}
-    alone = [load_network(settings.networks[name], folder)]
-    network = EnsembleNetwork(alone, {task: Combination([1.0]) for task in tasks}).eval()
-    return card.model_copy(update={"tasks": tasks}), network, folder
+    if not (folder / "card.json").exists():
+        raise StageError(f"{folder} is not there; run the stage that makes it (dvc repro)")
+    return *load_alone(settings.networks[name], folder), folder
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from ferflow.cli import app
 from ferflow.finding import Finder, Finding
+from ferflow.images import read
 from ferflow.inference import Predictor
 from ferflow.predicting import Journal, answers, pictures
 
@@ -104,3 +105,15 @@ def test_json_is_one_object_a_picture(release, photos):
 def test_two_forms_at_once_are_refused(photos):
     assert "choose one" in run(app, ["predict", str(photos), "--json", "--csv", "x.csv"]).stderr
     assert "ends in .parquet" in run(app, ["predict", str(photos), "--parquet", "x.csv"]).stderr
+
+
+def test_faces_are_drawn_where_a_folder_is_given_and_names_do_not_meet(release, photos, tmp_path):
+    out = tmp_path / "boxed"
+    (photos / "deep/a.png").write_bytes(png(9, size=60))
+    result = run(app, ["predict", str(photos), "--model", str(release), "--detector", "none", "--draw", str(out)])
+    drawn = sorted(out.rglob("*.png"))
+    assert len(drawn) == 4
+    assert all(str(path) in result.stdout for path in drawn)
+    first = read(next(path for path in drawn if path.parent.name == "photos" and path.name == "a.png.png")).rgb
+    assert first.shape == (60, 60, 3)
+    assert (first != read(photos / "a.png").rgb).any()

@@ -23,13 +23,14 @@ def predict(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a picture on standard output.")] = False,
     csv: Annotated[Optional[Path], typer.Option(help="A table, a row a face; goes on where it was cut off.")] = None,  # noqa: UP045
     parquet: Annotated[Optional[Path], typer.Option(help="The same as Parquet.")] = None,  # noqa: UP045
+    draw: Annotated[Optional[Path], typer.Option(help="A folder for the pictures with their faces boxed and named.")] = None,  # noqa: UP045
     again: Annotated[bool, typer.Option("--again", help="Do over what is there already.")] = False,
 ) -> None:
     """Find the faces in pictures and say what they express; exit code 1 if a picture could not be read.
 
     Example: ferflow predict photo.jpg
 
-    Example: ferflow predict ~/photos '~/more/**/*.png' --csv faces.csv
+    Example: ferflow predict ~/photos '~/more/**/*.png' --csv faces.csv --draw boxed
     """
     from ferflow import predicting
     from ferflow.api import load
@@ -47,9 +48,9 @@ def predict(
             largest=largest,
         )  # fmt: skip
         errors = (
-            _into_table(predictor, model, found, table, again)
+            _into_table(predictor, model, found, table, again, draw)
             if (table := csv or parquet)
-            else _onto_screen(predictor, found, json)
+            else _onto_screen(predictor, found, json, draw)
         )
     except (ModelError, OSError, LookupError, ValueError) as error:
         _fail(error)
@@ -61,30 +62,34 @@ def predict(
         raise typer.Exit(1)
 
 
-def _onto_screen(predictor, paths: list[Path], json: bool) -> list[str]:  # type: ignore[no-untyped-def]
+def _onto_screen(predictor, paths: list[Path], json: bool, draw: Path | None) -> list[str]:  # type: ignore[no-untyped-def]
     from json import dumps
 
-    from ferflow.predicting import answers, in_words
+    from ferflow.predicting import answers, in_words, write_drawn
 
     errors = []
     for answer in answers(predictor, paths):
         if answer.error:
             errors.append(answer.error)
-        elif json:
+            continue
+        drawn = write_drawn(answer, draw) if draw else None
+        if json:
             typer.echo(dumps(answer.as_dict()))
         else:
             notes = f" ({'; '.join(answer.notes)})" if answer.notes else ""
             typer.echo(f"{answer.image}: {len(answer.faces)} face{'' if len(answer.faces) == 1 else 's'}{notes}")
             for face in answer.faces:
                 typer.echo(f"  {in_words(face)}")
+            if drawn:
+                typer.echo(f"  {drawn}")
     return errors
 
 
-def _into_table(predictor, model: str, paths: list[Path], table: Path, again: bool) -> list[str]:  # type: ignore[no-untyped-def]
+def _into_table(predictor, model: str, paths: list[Path], table: Path, again: bool, draw: Path | None) -> list[str]:  # type: ignore[no-untyped-def]
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ferflow.predicting import Journal, answers
+    from ferflow.predicting import Journal, answers, write_drawn
 
     if table.exists() and not again:
         raise FileExistsError(f"{table} is there already; --again writes it anew")
@@ -101,6 +106,8 @@ def _into_table(predictor, model: str, paths: list[Path], table: Path, again: bo
                 errors.append(answer.error)
             else:
                 journal.add(answer)
+                if draw:
+                    write_drawn(answer, draw)
             progress.advance(task)
     typer.echo(f"{table}: {journal.finish(table, paths)} rows of {len(paths) - len(errors)} pictures")
     return errors

@@ -6,14 +6,19 @@ table is made of it at the end. It knows no terminal.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from glob import glob, has_magic  # a pattern may start anywhere: pathlib globs below a folder alone
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ferflow.images import ImageError, read
+import cv2
+import numpy as np
+
+from ferflow.drawing import draw
+from ferflow.images import ImageError, encode_png, read
 from ferflow.inference import FacePrediction, Predictor
+from ferflow.streaming import TrackedFace
 from ferflow.vocabulary import TASKS, probability_column
 
 SUFFIXES = {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".jpe", ".jp2", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp"}
@@ -28,6 +33,7 @@ class Answer:
     faces: list[FacePrediction] = field(default_factory=list)
     notes: tuple[str, ...] = ()
     error: str = ""
+    rgb: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -66,11 +72,11 @@ def answers(predictor: Predictor, paths: list[Path]) -> Iterator[Answer]:
             except ImageError as error:
                 batch.append(Answer(str(path), error=str(error)))
             else:
-                batch.append(Answer(str(path), notes=picture.notes))
+                batch.append(Answer(str(path), notes=picture.notes, rgb=picture.rgb))
                 seen.append(picture.rgb)
         found = iter(predictor.predict_batch(seen))
         for answer in batch:
-            yield answer if answer.error else Answer(answer.image, next(found), answer.notes)
+            yield answer if answer.error else replace(answer, faces=next(found))
 
 
 class Journal:
@@ -134,6 +140,23 @@ def rows_of(answer: Answer) -> list[dict[str, Any]]:
             row |= {probability_column(task, name): share for name, share in shares.items()}
         rows.append({key: value for key, value in row.items() if value is not None})
     return rows or [{"image": answer.image, "faces": 0}]
+
+
+def write_drawn(answer: Answer, folder: Path) -> Path:
+    """Write the picture with its faces boxed and named, as PNG, below ``folder`` as it lies below where one is now.
+
+    A picture from elsewhere goes by its whole path, so that two of the same name do not meet.
+    """
+    if answer.rgb is None:
+        raise ValueError(f"{answer.image} has no pixels to draw on")
+    bgr = cv2.cvtColor(answer.rgb, cv2.COLOR_RGB2BGR)
+    draw(bgr, [TrackedFace(number + 1, face) for number, face in enumerate(answer.faces)])
+    path = Path(answer.image).resolve()
+    place = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.relative_to(path.anchor)
+    out = folder / place.with_name(place.name + ".png")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(encode_png(np.ascontiguousarray(bgr[:, :, ::-1])))
+    return out
 
 
 def in_words(face: FacePrediction) -> str:

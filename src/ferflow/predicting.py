@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ferflow.drawing import draw
+from ferflow.drawing import Look, draw
 from ferflow.images import ImageError, encode_png, read
 from ferflow.inference import FacePrediction, Predictor
 from ferflow.streaming import TrackedFace
@@ -150,7 +150,7 @@ def write_drawn(answer: Answer, folder: Path) -> Path:
     if answer.rgb is None:
         raise ValueError(f"{answer.image} has no pixels to draw on")
     bgr = cv2.cvtColor(answer.rgb, cv2.COLOR_RGB2BGR)
-    draw(bgr, [TrackedFace(number + 1, face) for number, face in enumerate(answer.faces)])
+    draw(bgr, [TrackedFace(number + 1, face) for number, face in enumerate(answer.faces)], Look(plane=False))
     path = Path(answer.image).resolve()
     place = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.relative_to(path.anchor)
     out = folder / place.with_name(place.name + ".png")

@@ -35,6 +35,8 @@ def build(model_path: Path | None = None, threshold: float | None = None) -> Det
         with lock:
             network.setInputSize((bgr.shape[1], bgr.shape[0]))
             _, rows = network.detect(bgr)
+        rows = np.zeros((0, 15)) if rows is None else rows.astype(np.float64)
+        rows = rows[np.isfinite(rows).all(axis=1)]  # tiny pictures give inf
         found = [
             Detection(
                 (float(x / scale), float(y / scale), float((x + w) / scale), float((y + h) / scale)),
@@ -42,7 +44,7 @@ def build(model_path: Path | None = None, threshold: float | None = None) -> Det
                 ((float(right_x / scale), float(right_y / scale)), (float(left_x / scale), float(left_y / scale))),
             )
             for x, y, w, h, right_x, right_y, left_x, left_y, score in (
-                () if rows is None else rows[:, [0, 1, 2, 3, 4, 5, 6, 7, 14]]  # a person's right eye is on the picture's left
+                rows[:, [0, 1, 2, 3, 4, 5, 6, 7, 14]]  # a person's right eye is on the picture's left
             )
         ]
         return sorted(found, key=lambda detection: (-detection.score, detection.box_xyxy))

@@ -103,10 +103,11 @@ def outputs_of(name: str, task: str, classes: tuple[str, ...]) -> np.ndarray:
 
 def _as_dict(one: Candidate, places: list[int], count: int, target: np.ndarray) -> dict[str, Any]:
     """A way with its figures on validation faces, each judged by a fit that has not seen it."""
-    known = target >= 0 if target.ndim == 1 else np.zeros(len(target), bool)
-    right = one.held_out[known].argmax(axis=1) == target[known]
     found = {"way": one.name, "loss": one.loss, "combination": one.combination.among(places, count).as_dict()}
-    return found | ({"accuracy": float(right.mean())} if known.any() else {})
+    if target.ndim > 1 or not (target >= 0).any():
+        return found
+    known = target >= 0
+    return found | {"accuracy": float((one.held_out[known].argmax(axis=1) == target[known]).mean())}
 
 
 def _wanted(found: list[Candidate], way: str) -> Candidate:

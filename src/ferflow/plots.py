@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.transforms import Bbox
 from PIL import Image
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
@@ -111,8 +112,8 @@ def reliability(bins: dict[str, pd.DataFrame], covered: pd.DataFrame, certain_ab
     if certain_above > 0 and len(certain) < len(covered):
         share = certain["coverage"].max() if len(certain) else 0.0
         right.axvline(share, color="crimson", linewidth=1, linestyle="--")
-        label = f" certain above {certain_above:.2f}" if certain_above <= 1 else " nothing is certain enough"
-        right.text(share, 0.03, label, color="crimson", fontsize=8)
+        label = f" certain above {certain_above:.2f} " if certain_above <= 1 else " nothing is certain enough "
+        right.text(share, 0.03, label, color="crimson", fontsize=8, ha="right" if share > 0.5 else "left")
     right.set(xlabel="share of faces that get an answer, the surest first", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
     right.set_title("accuracy against coverage", fontsize=12)
     figure.suptitle(title, fontsize=10)
@@ -143,12 +144,13 @@ def front(table: pd.DataFrame, path: Path) -> None:
 
 def _label(axes: Axes, names: list[str], x: np.ndarray, y: np.ndarray) -> None:
     """Write each point's name beside it: inside the frame, and not over another name as long as there is a free place."""
-    frame, taken = axes.get_window_extent(), []
-    for name, *point in zip(names, x, y, strict=True):
-        text = axes.annotate(name, point, (0, 0), textcoords="offset points", fontsize=7)
+    frame = axes.get_window_extent()
+    taken: list[Bbox] = []
+    for index in np.argsort(-y, kind="stable"):
+        text = axes.annotate(names[index], (x[index], y[index]), (0, 0), textcoords="offset points", fontsize=7)
         for place in range(24):
             right, row = place % 2 == 0, place // 2
-            text.set_ha("left" if right else "right")
+            text.set_horizontalalignment("left" if right else "right")
             text.set_position((5 if right else -5, 4 + 9 * (row // 2) if row % 2 == 0 else -11 - 9 * (row // 2)))
             box = text.get_window_extent()
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1

@@ -207,9 +207,10 @@ def histories(tables: dict[str, pd.DataFrame], path: Path) -> None:
     """Draw the validation accuracy of the expression (else the loss) of every network, epoch by epoch."""
     figure, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
     measure = "val_accuracy" if all("val_accuracy" in table for table in tables.values()) else "val_loss"
+    scale, unit = (100, ", percent") if measure == "val_accuracy" else (1, "")
     for name, table in tables.items():
-        axes.plot(table["epoch"], table[measure], marker=".", linewidth=1.2, label=name)
-    axes.set(xlabel="epoch", ylabel=measure.replace("val_", "validation "))
+        axes.plot(table["epoch"], scale * table[measure], marker=".", linewidth=1.2, label=name)
+    axes.set(xlabel="epoch", ylabel=measure.replace("val_", "validation ") + unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)

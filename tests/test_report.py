@@ -110,6 +110,14 @@ def test_shares_are_shown_in_percent_and_sorted_by_themselves():
     assert [cell.text for cell in in_percent(pd.DataFrame({"recall": [0.25, np.nan], "n": [1, 2]}))["recall"]] == ["25.0 %", ""]
 
 
+def test_a_large_picture_is_packed(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
+    (tmp_path / "noise.png").write_bytes(encode_png(noise))
+    source = picture("noise", tmp_path / "noise.png").source
+    assert source.startswith("data:image/webp;base64,")
+    assert len(source) < (tmp_path / "noise.png").stat().st_size
+
+
 def test_one_is_not_plural():
     assert [counted(number, "picture") for number in (0, 1, 1200)] == ["0 pictures", "1 picture", "1,200 pictures"]
 

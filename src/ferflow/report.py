@@ -6,11 +6,13 @@ It reads tables and pictures that are given to it, knows no stage and no path, a
 import base64
 import math
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
+from PIL import Image
 
 from ferflow import limits
 
@@ -18,6 +20,7 @@ _ENVIRONMENT = Environment(
     loader=PackageLoader("ferflow"), autoescape=select_autoescape(("html.j2",)), trim_blocks=True, lstrip_blocks=True
 )
 
+LARGE = 150_000  # bytes: galleries have more, lines and bars less
 # Figures that are shares of faces, or made of them: shown in percent. Areas, kappa, CCC and losses stay as they are.
 PERCENT = {
     "accuracy", "balanced_accuracy", "precision", "recall", "f1", "macro_f1", "micro_f1", "macro_precision", "macro_recall",
@@ -54,7 +57,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG, inside the page."""
+    """A picture, inside the page."""
 
     caption: str
     source: str
@@ -102,8 +105,13 @@ def _cell(value: Any) -> Cell:
 
 
 def picture(caption: str, path: Path) -> Picture:
-    """A PNG file as a picture of the page."""
-    return Picture(caption, "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode())
+    """A PNG file as a picture of the page; one with photographs, which make a PNG large, as WebP."""
+    data, kind = path.read_bytes(), "png"
+    if len(data) > LARGE:
+        image = Image.open(path).convert("RGB")
+        image.save(packed := BytesIO(), "WEBP", quality=85)
+        data, kind = packed.getvalue(), "webp"
+    return Picture(caption, f"data:image/{kind};base64," + base64.b64encode(data).decode())
 
 
 def with_interval(

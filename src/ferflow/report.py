@@ -156,6 +156,11 @@ def share_cell(value: float) -> Cell:
     return Cell(with_interval(value, None, None, unit=" %"), "" if value != value else repr(float(value)))
 
 
+def threshold(above: float) -> Cell:
+    """A threshold of confidence as a reader takes it: 0 makes every answer certain, more than 1 makes none."""
+    return Cell("0 (all are)" if above <= 0 else "1 (none is)" if above > 1 else f"{above:.3f}", repr(above))
+
+
 def counted(number: int, what: str) -> str:
     """``1 picture``, ``2 pictures``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -22,6 +22,7 @@ from ferflow.report import (
     picture,
     share_cell,
     table,
+    threshold,
     with_interval,
 )
 from ferflow.stages import (
@@ -208,13 +209,8 @@ def _certain(settings: params.Params, names: list[str]) -> pd.DataFrame:
         shares = pd.read_parquet(folder / "predictions.parquet", columns=["id", *columns]).set_index("id").reindex(labels.index)
         target = task_target(task_labels(labels, "expression"), "expression", card.tasks["expression"])
         found = certain_answers(shares.to_numpy(), target, card.certain_above)
-        rows.append({"network": name, "certain above": _threshold(card.certain_above)} | found)
+        rows.append({"network": name, "certain above": threshold(card.certain_above)} | found)
     return pd.DataFrame(rows)
-
-
-def _threshold(above: float) -> Cell:
-    """A threshold of confidence as a reader takes it: 0 makes every answer certain, more than 1 makes none."""
-    return Cell("0 (all are)" if above <= 0 else "1 (none is)" if above > 1 else f"{above:.3f}", repr(above))
 
 
 def calibration(reports: Path, names: list[str], certain: pd.DataFrame | None = None) -> Section:

@@ -35,6 +35,10 @@ def test_a_member_takes_from_training_what_it_leaves_out_and_keeps_its_own():
         (lambda c: c["training"]["task_weights"].update(mood=1), "mood"),
         (lambda c: c.update(members={}), "members"),
         (lambda c: c.update(members=3), "not a mapping"),
+        (lambda c: c["members"].update(NA=c["members"]["rgb-cnn"]), "'NA' cannot be the name.*m_NA"),
+        (lambda c: c["members"].update(null=c["members"]["rgb-cnn"]), "'null' cannot be the name"),
+        (lambda c: c["members"].update({"1e3": c["members"]["rgb-cnn"]}), "'1e3' cannot be the name"),
+        (lambda c: c["ensemble"].update(fixed={"nan": {"rgb-cnn": 1}}), "'nan' cannot be the name"),
     ],
 )
 def test_a_wrong_key_or_value_is_refused_by_its_name(change, words):

@@ -11,7 +11,7 @@ import pytest
 
 from ferflow import limits
 from ferflow.images import encode_png
-from ferflow.report import Section, model_card, page, picture, table, with_interval
+from ferflow.report import Section, counted, in_percent, joined, model_card, page, picture, table, with_interval
 
 SORTED = """
 <script>
@@ -31,7 +31,11 @@ document.getElementById("found").textContent = seen.join("|");
 def html(tmp_path):
     (tmp_path / "one.png").write_bytes(encode_png(np.full((9, 7, 3), 200, np.uint8)))
     frame = pd.DataFrame(
-        {"network": ["b", "a", "<i>c</i>"], "accuracy": ["91.5 [90.1, 92.0]", "9.5 [8.0, 10.0]", ""], "n": [2, 1000, np.nan]}
+        {
+            "network": ["b", "a", "<i>c</i>", "d"],
+            "accuracy": ["91.5 [90.1, 92.0]", "9.5 [8.0, 10.0]", "", np.inf],
+            "n": [2, 1000, np.nan, 30],
+        }
     )
     inner = Section("Folded", words=["inside"])
     section = Section(
@@ -72,10 +76,10 @@ def test_a_browser_shows_its_pictures_and_sorts_its_tables(html, tmp_path):
     found = re.search(r'<pre id="found">(.*)</pre>', done.stdout)
     assert found, done.stdout[-2000:]
     up, down, names, numbers, images, mark = found[1].split("|")
-    assert up == "9.5 [8.0, 10.0],91.5 [90.1, 92.0],", "by the figure, not by its text; what is not there comes last"
-    assert down == "91.5 [90.1, 92.0],9.5 [8.0, 10.0],"
+    assert up == "9.5 [8.0, 10.0],91.5 [90.1, 92.0],inf,", "by the figure, not by its text; what is not there comes last"
+    assert down == "inf,91.5 [90.1, 92.0],9.5 [8.0, 10.0],"
     assert names.startswith("&lt;i&gt;c")
-    assert numbers == "2,1,000,"
+    assert numbers == "2,30,1,000,"
     assert (images, mark) == ("7", "ascending")
 
 
@@ -84,12 +88,38 @@ def test_a_browser_shows_its_pictures_and_sorts_its_tables(html, tmp_path):
     [
         (0.12345, "0.123", "0.12345"), (0.00001234, "1.2e-05", "1.234e-05"), (0.0, "0", "0.0"), (123456.7, "123,457", "123456.7"),
         (True, "yes", "1"), (np.True_, "yes", "1"), (12345, "12,345", "12345"), (np.int64(7), "7", "7"),
-        (None, "", ""), (float("nan"), "", ""),
+        (None, "", ""), (float("nan"), "", ""), (float("inf"), "inf", "Infinity"), (float("-inf"), "-inf", "-Infinity"),
     ],
 )  # fmt: skip
 def test_cells_are_rounded_for_reading_and_sorted_exactly(value, shown, sort):
     cell = table("", pd.DataFrame({"x": pd.Series([value], dtype=object)})).rows[0][0]
     assert (cell.text, cell.sort) == (shown, sort)
+
+
+def test_shares_are_shown_in_percent_and_sorted_by_themselves():
+    frame = pd.DataFrame(
+        {"metric": ["accuracy", "ccc", "f1"], "value": [0.915, 0.5, np.nan], "low": [0.9, np.nan, 0], "high": [0.93, np.nan, 1]}
+    )
+    shown = joined(frame)
+    assert list(shown.columns) == ["metric", "value"]
+    assert [cell.text for cell in shown["value"]] == ["91.5 % [90.0, 93.0]", "0.500", ""]
+    assert [cell.sort for cell in shown["value"]] == ["0.915", "0.5", ""]
+    assert (shown["value"][0].figure, shown["value"][0].interval) == ("91.5 %", "[90.0, 93.0]")
+    points = joined(frame[:2].assign(low=-0.01), unit=" points", sign=True)
+    assert [cell.text for cell in points["value"]] == ["+91.5 points [-1.0, +93.0]", "+0.500"]
+    assert [cell.text for cell in in_percent(pd.DataFrame({"recall": [0.25, np.nan], "n": [1, 2]}))["recall"]] == ["25.0 %", ""]
+
+
+def test_a_large_picture_is_packed(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
+    (tmp_path / "noise.png").write_bytes(encode_png(noise))
+    source = picture("noise", tmp_path / "noise.png").source
+    assert source.startswith("data:image/webp;base64,")
+    assert len(source) < (tmp_path / "noise.png").stat().st_size
+
+
+def test_one_is_not_plural():
+    assert [counted(number, "picture") for number in (0, 1, 1200)] == ["0 pictures", "1 picture", "1,200 pictures"]
 
 
 def test_a_figure_has_its_interval_where_there_is_one():

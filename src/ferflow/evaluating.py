@@ -11,14 +11,15 @@ import pandas as pd
 from tqdm import tqdm
 
 from ferflow import params
-from ferflow.card import Card
+from ferflow.card import Card, task_columns
+from ferflow.certainty import certain_answers
 from ferflow.evaluation import tidy
 from ferflow.images import ImageError, decode, resize
 from ferflow.inference import Predictor
 from ferflow.ingestion import ingest
-from ferflow.judging import Judge, write_fairness, write_networks
+from ferflow.judging import Judge, Judged, write_fairness, write_networks
 from ferflow.params import Dataset, ParamsError
-from ferflow.report import Section, Table, page, table
+from ferflow.report import Section, Table, counted, joined, page, table, threshold
 from ferflow.stages import Summary, fresh_folder, write_json
 from ferflow.stages.report import DRAWN, calibration, fairness, figure, main_metric, network_by_network
 from ferflow.tables import iter_images, predictions_table, read_labels, task_labels, task_target
@@ -80,11 +81,11 @@ def run(predictor: Predictor, dataset: Dataset, out: Path, find: bool, resamples
     words = _in_words(dataset, seen, known, card, find)
     sections = [
         Section("Figures", words, [table("Test faces, in brackets 95 % bootstrap intervals", pd.DataFrame(rows)), _every(out)]),
-        calibration(out, [NAME]),
+        calibration(out, [NAME], _certain(one)),
         fairness(out, NAME),
         network_by_network(out, [NAME]),
     ]
-    title = f"ferflow: {card.dataset} release on {dataset.source}, {len(seen.ids):,} faces"
+    title = f"ferflow: {card.dataset} release on {dataset.source}, {counted(len(seen.ids), 'face')}"
     (out / "index.html").write_text(page(title, [], dataset.source == DRAWN, sections))
     return Summary(f"evaluate: {'; '.join(words)}\n{out / 'index.html'}", rows)
 
@@ -122,7 +123,19 @@ def open_release(path: Path) -> bytes | Path:
 
 
 def _every(out: Path) -> Table:
-    return table("Every figure", pd.read_csv(out / "evaluation/figures.csv").drop(columns=["member", "faces"]))
+    return table("Every figure", joined(pd.read_csv(out / "evaluation/figures.csv").drop(columns=["member", "faces"])))
+
+
+def _certain(one: Judged) -> pd.DataFrame | None:
+    """What the release's threshold of certainty is worth on these faces; None where it knows no expression."""
+    if "expression" not in one.card.tasks:
+        return None
+    predictions, labels = one.test()
+    classes = one.card.tasks["expression"]
+    target = task_target(task_labels(labels, "expression"), "expression", classes)
+    shares = predictions[task_columns("expression", classes)].to_numpy()
+    found = certain_answers(shares, target, one.card.certain_above)
+    return pd.DataFrame([{"network": NAME, "certain above": threshold(one.card.certain_above)} | found])
 
 
 def _look(predictor: Predictor, manifest: Path, count: int, find: bool) -> _Seen:
@@ -186,7 +199,7 @@ def _count_as_wrong(outputs: dict[str, np.ndarray], labels: pd.DataFrame, card: 
 
 
 def _in_words(dataset: Dataset, seen: _Seen, labels: pd.DataFrame, card: Card, find: bool) -> list[str]:
-    words = [f"{len(seen.ids):,} picture{'' if len(seen.ids) == 1 else 's'} of {dataset.path}"]
+    words = [f"{counted(len(seen.ids), 'picture')} of {dataset.path}"]
     if find:
         words.append(f"end to end: in {len(seen.missed):,} no face was found, which counts as an error (missed.csv)")
     if seen.unreadable:

@@ -20,15 +20,21 @@ LIMITS = (
     "Confidence is calibrated on validation faces of the same source. Elsewhere it promises nothing until it is measured there.",
 )
 LAW = (
-    "Prohibited (AI Act, Article 5(1)(f), since 2 February 2025): inferring emotions of people at work and in education, "
+    "Prohibited since 2 February 2025 (AI Act, Article 5(1)(f)): inferring emotions of people at work and in education, "
     "except for medical or safety reasons.",
-    "Prohibited (Article 5(1)(g)): putting individuals into categories by their biometric data to infer race, political "
-    "opinions, trade union membership, religion or belief, sex life or sexual orientation. The heads for race and gender "
-    "exist to measure fairness on labelled data; do not turn them on people.",
-    "High risk (Annex III, point 1): other emotion recognition, and biometric categorisation by sensitive attributes, with the "
-    "duties of Chapter III for providers and deployers.",
+    "Prohibited since 2 February 2025 (Article 5(1)(g)): putting individuals into categories by their biometric data to infer "
+    "race, political opinions, trade union membership, religion or belief, sex life or sexual orientation. So the head for race "
+    "must not be turned on people.",
+    "Gender and age do not stand in that list. Inferring them from faces is still biometric categorisation (recital 16 names "
+    "sex and age), and where it infers protected attributes it is high risk (Annex III, point 1(b)). So is emotion recognition "
+    "that is not prohibited (point 1(c)). Providers and deployers then have the duties of Chapter III.",
+    "The prohibition of Article 5(1)(g) does not cover labelling or filtering of lawfully acquired biometric data sets. The "
+    "heads for age, gender and race exist for that: to measure fairness on labelled data.",
     "People who are exposed to emotion recognition or biometric categorisation must be told (Article 50(3)), and their data are "
     "personal data under the GDPR; what reveals racial origin or health falls under its Article 9.",
-    "This is no legal advice. The law of other places differs, and dates and texts change: check before you deploy.",
+    "Dates of the Regulation as adopted in 2024: the prohibitions apply since 2 February 2025, Article 50 and the duties for "
+    "Annex III from 2 August 2026. Amendments move such dates (one of 2026 was to move Annex III to 2 December 2027): check "
+    "which text is in force where and when you deploy.",
+    "This is no legal advice, and the law of other places differs.",
 )
 DRAWN = "These faces are drawn by code. Figures on them test the factory; they say nothing about people."

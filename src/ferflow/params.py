@@ -21,6 +21,15 @@ class ParamsError(ValueError):
     """``params.yaml`` is missing or wrong; the message lists every offending key."""
 
 
+def _reads_as_no_name(name: str) -> bool:
+    """Whether a reader of CSV files takes a name for a number, a truth value or an empty cell."""
+    try:
+        float(name)
+    except ValueError:
+        return name.lower().lstrip("-") in {"na", "nan", "null", "none", "true", "false"}
+    return True
+
+
 def _must_be_registered(kind: str, name: str, hint: str = "") -> None:
     if name not in names(kind):
         raise ValueError(f"unknown entry {name!r} in {kind}; known: {', '.join(names(kind))}{hint}")
@@ -348,6 +357,11 @@ class Params(_Block):
         if odd := [name for name in self.networks if not re.fullmatch(r"[A-Za-z0-9_-]+", name)]:
             raise ValueError(
                 f"names of members and students have letters, digits, - and _ only (DVC reads others otherwise): {odd[0]}"
+            )
+        if odd := [name for name in (*self.networks, *self.ensemble.fixed) if _reads_as_no_name(name)]:
+            raise ValueError(
+                f"{odd[0]!r} cannot be the name of a member, a student or a fixed weighting: tables would read it as a number or "
+                f"as nothing; call it m_{odd[0]}, for instance"
             )
         if twice := sorted((set(self.members) & set(self.students)) | ({"ensemble"} & set(self.networks))):
             raise ValueError(f"members and students need names of their own, not {', '.join(twice)}")

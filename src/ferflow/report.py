@@ -4,12 +4,15 @@ It reads tables and pictures that are given to it, knows no stage and no path, a
 """
 
 import base64
+import math
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
+from PIL import Image
 
 from ferflow import limits
 
@@ -17,13 +20,30 @@ _ENVIRONMENT = Environment(
     loader=PackageLoader("ferflow"), autoescape=select_autoescape(("html.j2",)), trim_blocks=True, lstrip_blocks=True
 )
 
+LARGE = 150_000  # bytes: galleries have more, lines and bars less
+# Figures that are shares of faces, or made of them: shown in percent. Areas, kappa, CCC and losses stay as they are.
+PERCENT = {
+    "accuracy", "balanced_accuracy", "precision", "recall", "f1", "macro_f1", "micro_f1", "macro_precision", "macro_recall",
+    "top2", "top3", "within_one", "ece", "sign_agreement", "coverage",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a table and what it is sorted by."""
+    """What stands in a table and what it is sorted by: a number, or text; empty comes last."""
 
     text: str
     sort: str
+
+    @property
+    def figure(self) -> str:
+        """The text without its interval."""
+        return self.text.partition(" [")[0]
+
+    @property
+    def interval(self) -> str:
+        """The interval, in its brackets; nothing where there is none."""
+        return "".join(self.text.partition(" [")[1:]).strip()
 
 
 @dataclass(frozen=True)
@@ -37,7 +57,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG, inside the page."""
+    """A picture, inside the page."""
 
     caption: str
     source: str
@@ -66,10 +86,14 @@ def table(caption: str, frame: pd.DataFrame) -> Table:
 
 
 def _cell(value: Any) -> Cell:
+    if isinstance(value, Cell):
+        return value
     if value is None or (isinstance(value, float) and value != value):
         return Cell("", "")
     if isinstance(value, bool) or str(type(value)) == "<class 'numpy.bool'>":
         return Cell("yes" if value else "no", str(int(value)))
+    if isinstance(value, float) and math.isinf(value):
+        return Cell("inf" if value > 0 else "-inf", "Infinity" if value > 0 else "-Infinity")  # as a browser reads it
     if isinstance(value, float):
         small = 0 < abs(value) < 0.001
         text = f"{value:.1e}" if small else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}".rstrip("0").rstrip(".")
@@ -81,19 +105,65 @@ def _cell(value: Any) -> Cell:
 
 
 def picture(caption: str, path: Path) -> Picture:
-    """A PNG file as a picture of the page."""
-    return Picture(caption, "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode())
+    """A PNG file as a picture of the page; one with photographs, which make a PNG large, as WebP."""
+    data, kind = path.read_bytes(), "png"
+    if len(data) > LARGE:
+        image = Image.open(path).convert("RGB")
+        image.save(packed := BytesIO(), "WEBP", quality=85)
+        data, kind = packed.getvalue(), "webp"
+    return Picture(caption, f"data:image/{kind};base64," + base64.b64encode(data).decode())
 
 
-def with_interval(value: float | None, low: float | None, high: float | None, percent: bool = True) -> str:
-    """``91.2 [90.1, 92.3]``: a figure with its interval, in percent or as it is; nothing where it is not defined."""
+def with_interval(
+    value: float | None, low: float | None, high: float | None, percent: bool = True, unit: str = "", sign: bool = False
+) -> str:
+    """``91.2 [90.1, 92.3]``: a figure with its interval, in percent or as it is; nothing where it is not defined.
+
+    ``unit`` follows the figure; with ``sign`` a positive number has its plus.
+    """
     if value is None or value != value:
         return ""
-    scale, digits = (100, 1) if percent else (1, 3)
-    text = f"{scale * value:.{digits}f}"
+    scale, style = (100, ".1f") if percent else (1, ".3f")
+    style = ("+" if sign else "") + style
+    text = f"{scale * value:{style}}{unit}"
     if low is None or high is None or low != low or high != high:
         return text
-    return f"{text} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+    return f"{text} [{scale * low:{style}}, {scale * high:{style}}]"
+
+
+def joined(frame: pd.DataFrame, value: str = "value", unit: str = " %", sign: bool = False) -> pd.DataFrame:
+    """The columns ``value``, low and high as one, a cell each: times 100 and with ``unit`` where ``metric`` is a share.
+
+    Cells sort by the value itself.
+    """
+    cells = []
+    for row in frame.to_dict("records"):
+        share = row["metric"] in PERCENT
+        text = with_interval(row[value], row.get("low"), row.get("high"), share, unit if share else "", sign)
+        cells.append(Cell(text, repr(float(row[value])) if text else ""))
+    shown = frame.drop(columns=["low", "high"], errors="ignore")
+    return shown.assign(**{value: pd.Series(cells, index=shown.index, dtype=object)})
+
+
+def in_percent(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns that are shares (``PERCENT`` has their names) in percent, with one digit."""
+    shares = [column for column in frame.columns if column in PERCENT]
+    return frame.assign(**{column: frame[column].map(share_cell).astype(object) for column in shares})
+
+
+def share_cell(value: float) -> Cell:
+    """A share as ``91.2 %``."""
+    return Cell(with_interval(value, None, None, unit=" %"), "" if value != value else repr(float(value)))
+
+
+def threshold(above: float) -> Cell:
+    """A threshold of confidence as a reader takes it: 0 makes every answer certain, more than 1 makes none."""
+    return Cell("0 (all are)" if above <= 0 else "1 (none is)" if above > 1 else f"{above:.3f}", repr(above))
+
+
+def counted(number: int, what: str) -> str:
+    """``1 picture``, ``2 pictures``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def page(title: str, tiles: list[tuple[str, str, str]], drawn: bool, sections: list[Section]) -> str:

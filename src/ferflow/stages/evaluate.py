@@ -176,8 +176,12 @@ def _draw_gallery(labels: pd.DataFrame, one: Judged, seed: int) -> None:
     table = predictions.loc[faces.ids]
     columns = task_columns("expression", card.tasks["expression"])
     guess = [card.tasks["expression"][number] for number in table[columns].to_numpy().argmax(axis=1)]
-    right = [name == truth for name, truth in zip(guess, chosen.loc[faces.ids, "expression"], strict=True)]
-    captions = [f"{name} {100 * sure:.0f} %" for name, sure in zip(guess, table["confidence"], strict=True)]
+    truth = chosen.loc[faces.ids, "expression"]
+    right = [name == label for name, label in zip(guess, truth, strict=True)]
+    captions = [
+        f"{name} {100 * sure:.0f} %" + ("" if good else f"\nis {label}")
+        for name, sure, label, good in zip(guess, table["confidence"], truth, right, strict=True)
+    ]
     title = f"{card.dataset}: test faces and the ensemble's answer"
     plots.gallery(list(faces.pixels), captions, right, title, PICTURES / "gallery.png")
 

@@ -6,7 +6,7 @@ import pandas as pd
 from ferflow import params, plots
 from ferflow.card import Card, task_columns
 from ferflow.explanations import METHODS, heat_maps, is_transformer, overlaid
-from ferflow.faces import Faces, load_faces
+from ferflow.faces import load_faces
 from ferflow.released import load_network
 from ferflow.stages import (
     ENSEMBLE,
@@ -51,16 +51,30 @@ def run() -> Summary:
         for number, expression in enumerate(classes):
             own = faces.targets[TASK] == number
             if own.any():
-                pictures.append(overlaid(faces.pixels[own].mean(axis=0).astype(np.uint8), maps[own].mean(axis=0)))
-                captions.append(f"{expression} ({own.sum()})")
-        plots.gallery(pictures, captions, None, f"{name}: {method}, mean of a class over its mean face", FOLDER / f"{name}.png")
+                mean = faces.pixels[own].mean(axis=0).astype(np.uint8)
+                pictures += [mean, overlaid(mean, _stretched(maps[own].mean(axis=0)))]
+                captions += [f"{expression}, {own.sum()}", "where it looked"]
+        title = f"{name}: the mean face of every class, and the mean of its maps, each stretched from blue to red ({method})"
+        plots.gallery(pictures, captions, None, title, FOLDER / f"{name}.png")
         rows.append({"network": name, "method": method, "faces": len(faces.ids)})
     _draw_hard_ones(settings, known, card)
     return Summary("explain", rows)
 
 
+def _stretched(heat: np.ndarray) -> np.ndarray:
+    """A map from 0 to 1: a mean of maps is flat, and what differs between classes would not be seen."""
+    return np.asarray((heat - heat.min()) / max(float(np.ptp(heat)), 1e-9))
+
+
+def whose_map(names: list[str], weights: list[float]) -> tuple[str, str]:
+    """The member of most weight, and words for it: of several with as much, the first, and the words say so."""
+    first = int(np.argmax(weights))
+    alike = int(np.isclose(weights, weights[first]).sum())
+    return names[first], "the heaviest member" if alike == 1 else f"the first of {alike} members of equal weight"
+
+
 def _draw_hard_ones(settings: params.Params, known: pd.DataFrame, card: Card) -> None:
-    """The ensemble's most confident mistakes and its most doubtful answers, each beside the map of its heaviest member."""
+    """The ensemble's most confident mistakes and its most doubtful answers, each beside a map of the member of most weight."""
     classes = card.tasks[TASK]
     ensemble = read_json(ENSEMBLE / "ensemble.json")
     predictions = pd.read_parquet(ENSEMBLE / "predictions.parquet").set_index("id").loc[known.index]
@@ -73,35 +87,21 @@ def _draw_hard_ones(settings: params.Params, known: pd.DataFrame, card: Card) ->
         "mistakes": (wrong[np.argsort(-confidence[wrong], kind="stable")][:SHOWN], "most confident mistakes"),
         "doubts": (np.argsort(confidence, kind="stable")[:SHOWN], "most doubtful answers"),
     }
-    heaviest = list(settings.members)[int(np.argmax(ensemble["combinations"][TASK]["weights"]))]
-    network = load_network(settings.members[heaviest], MEMBERS / heaviest)
+    looked, words = whose_map(list(settings.members), ensemble["combinations"][TASK]["weights"])
+    network = load_network(settings.members[looked], MEMBERS / looked)
     for file, (rows, title) in hard.items():
         if not len(rows):
             continue
         faces = load_faces(MANIFEST, known.iloc[rows], ("test",), card.input_size, "rgb", {TASK: classes})["test"]
-        place = dict(zip(known.index[rows], rows, strict=True))
-        order = [place[id_] for id_ in faces.ids]
-        maps = heat_maps(network, faces.pixels, guess[order])
-        pictures, captions = _pairs(faces, maps, order, classes, guess, target, confidence)
-        title = f"The ensemble's {title}, and where {heaviest} looked ({METHODS[is_transformer(network)]})"
+        place = {id_: number for number, id_ in enumerate(faces.ids)}
+        order = [place[id_] for id_ in known.index[rows]]  # the hardest first
+        maps = heat_maps(network, faces.pixels[order], guess[rows])
+        pictures, captions = [], []
+        for face, heat, row in zip(faces.pixels[order], maps, rows, strict=True):
+            pictures += [face, overlaid(face, heat)]
+            captions += [f"is {classes[target[row]]}", f"{classes[guess[row]]} {100 * confidence[row]:.0f} %"]
+        title = f"The ensemble's {title}, and where {looked} looked: {words} ({METHODS[is_transformer(network)]})"
         plots.gallery(pictures, captions, None, title, FOLDER / f"{file}.png")
-
-
-def _pairs(
-    faces: Faces,
-    maps: np.ndarray,
-    order: list[int],
-    classes: tuple[str, ...],
-    guess: np.ndarray,
-    target: np.ndarray,
-    confidence: np.ndarray,
-) -> tuple[list[np.ndarray], list[str]]:
-    pictures: list[np.ndarray] = []
-    captions: list[str] = []
-    for face, heat, row in sorted(zip(faces.pixels, maps, order, strict=True), key=lambda one: -confidence[one[2]]):
-        pictures += [face, overlaid(face, heat)]
-        captions += [f"is {classes[target[row]]}", f"{classes[guess[row]]} {100 * confidence[row]:.0f} %"]
-    return pictures, captions
 
 
 if __name__ == "__main__":

@@ -7,15 +7,34 @@ import pandas as pd
 from huggingface_hub import EvalResult, ModelCardData
 
 from ferflow import limits, params
+from ferflow.card import Card, task_columns
+from ferflow.certainty import certain_answers
 from ferflow.front import to_ship
-from ferflow.report import Section, model_card, page, picture, table, with_interval
+from ferflow.report import (
+    PERCENT,
+    Cell,
+    Section,
+    counted,
+    in_percent,
+    joined,
+    model_card,
+    page,
+    picture,
+    share_cell,
+    table,
+    threshold,
+    with_interval,
+)
 from ferflow.stages import (
     ABLATION,
     AXES,
     COST,
     DATA_REPORTS,
+    ENSEMBLE,
     EVALUATION,
     EXPORTS,
+    MANIFEST,
+    MEMBERS,
     METRICS,
     MODEL_CARD,
     PAGE,
@@ -23,11 +42,16 @@ from ferflow.stages import (
     RELEASE,
     REPORTS,
     ROBUSTNESS,
+    SPLITS,
+    STUDENTS,
     Summary,
     main,
     read_json,
 )
+from ferflow.tables import load_labels, task_labels, task_target
 
+_BY_GROUP = ("accuracy", "macro_f1", "ccc")  # what the page shows of every group at once; the rest is folded away
+SMALLEST = 30  # labelled faces: fairness.MIN_FACES, which the stage evaluate judged by
 DRAWN = "synthetic"  # the source whose faces are drawn
 
 
@@ -41,7 +65,7 @@ def run() -> Summary:
         _ensembles(),
         _cost(metrics),
         _exports(),
-        calibration(REPORTS, list(metrics)),
+        calibration(REPORTS, list(metrics), _certain(settings, list(metrics))),
         fairness(REPORTS, settings.export.model),
         _robustness(),
         _axes(),
@@ -77,8 +101,7 @@ def _tiles(settings: params.Params, metrics: dict[str, Any], cost: dict[str, Any
 
 def figure(values: dict[str, Any], metric: str) -> str:
     """A figure of ``metrics.json`` with its interval; accuracy and F1 in percent."""
-    percent = metric in ("accuracy", "macro_f1")
-    return with_interval(values.get(metric), values.get(f"{metric}_low"), values.get(f"{metric}_high"), percent)
+    return with_interval(values.get(metric), values.get(f"{metric}_low"), values.get(f"{metric}_high"), metric in PERCENT)
 
 
 def main_metric(values: dict[str, Any]) -> str:
@@ -92,7 +115,8 @@ def _members(metrics: dict[str, Any], cost: dict[str, Any]) -> Section:
     names = {"val": "validation", "test": "test, all", "test_leak_free": "test, leak-free"}
     for name, sides in metrics.items():
         found = {task: main_metric(values) for task, values in sides["test"].items()}
-        row = {"network": name} | {f"{task} {metric}": figure(sides["test"][task], metric) for task, metric in found.items()}
+        row: dict[str, Any] = {"network": name}
+        row |= {f"{task} {metric}": figure(sides["test"][task], metric) for task, metric in found.items()}
         price = {"M parameters": cost[name]["parameters"] / 1e6, "GMAC": cost[name]["gmac"], "FPS": cost[name]["fps"]}
         rows.append(row | price)
         for side, words in names.items():
@@ -112,7 +136,7 @@ def _members(metrics: dict[str, Any], cost: dict[str, Any]) -> Section:
 def _read(path: Path) -> pd.DataFrame:
     """A table of an earlier stage; empty where it had nothing to say."""
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(path)  # no member's name reads as a number or as nothing: params.py sees to that
     except (FileNotFoundError, pd.errors.EmptyDataError):
         return pd.DataFrame()
 
@@ -126,6 +150,7 @@ def _comparisons() -> Section:
         "Differences (second minus first) on the same test faces, judged on the same bootstrap resamples. Significant: the "
         "adjusted p value (Benjamini-Hochberg over the pairs of a figure) is below 0.05. p_mcnemar: McNemar's exact test."
     )
+    found = joined(found, "difference", unit=" points", sign=True)
     shown = found[(found["task"] == "expression") & (found["metric"] == "accuracy")]
     section.tables.append(table("Accuracy of the expression", shown.drop(columns=["task", "metric"])))
     section.folded.append(Section("Every figure", tables=[table("All tasks and figures", found)]))
@@ -160,14 +185,15 @@ def _cost(metrics: dict[str, Any]) -> Section:
     if found.empty:
         return section
     section.pictures.append(picture("Accuracy against cost", PLOTS / "evaluation" / "front.png"))
-    section.tables.append(table("Every network", found))
+    shown = joined(found.assign(metric="accuracy"), "accuracy").drop(columns="metric")
+    section.tables.append(table("Every network", shown))
     validation = {name: sides["val"]["expression"]["accuracy"] for name, sides in metrics.items() if "expression" in sides["val"]}
     rows: list[dict[str, Any]] = []
     for by in ("ms", "parameters", "gmac"):
         for limit in sorted(found[by]):
             best = to_ship(found, validation, by, limit)
             if best is not None and (not rows or (rows[-1]["limit on"], rows[-1]["ship"]) != (by, best)):
-                rows.append({"limit on": by, "from": limit, "ship": best, "validation accuracy": validation[best]})
+                rows.append({"limit on": by, "from": limit, "ship": best, "validation accuracy": share_cell(validation[best])})
     section.tables.append(table("Which to ship under a limit: the best on validation that keeps it", pd.DataFrame(rows)))
     return section
 
@@ -181,26 +207,50 @@ def _exports() -> Section:
     return section
 
 
-def calibration(reports: Path, names: list[str]) -> Section:
-    """Calibration errors before and after, and the picture of the ensemble, or of the only network."""
+def _certain(settings: params.Params, names: list[str]) -> pd.DataFrame:
+    """What the threshold of each network is worth on labelled test faces."""
+    labels = load_labels(MANIFEST, SPLITS)
+    labels, rows = labels[labels["split"] == "test"], []
+    for name in names:
+        folder = ENSEMBLE if name == "ensemble" else (MEMBERS if name in settings.members else STUDENTS) / name
+        known = read_json(ENSEMBLE / "ensemble.json")["card"] if name == "ensemble" else read_json(folder / "card.json")
+        card = Card.model_validate(known)
+        if "expression" not in card.tasks:
+            continue
+        columns = task_columns("expression", card.tasks["expression"])
+        shares = pd.read_parquet(folder / "predictions.parquet", columns=["id", *columns]).set_index("id").reindex(labels.index)
+        target = task_target(task_labels(labels, "expression"), "expression", card.tasks["expression"])
+        found = certain_answers(shares.to_numpy(), target, card.certain_above)
+        rows.append({"network": name, "certain above": threshold(card.certain_above)} | found)
+    return pd.DataFrame(rows)
+
+
+def calibration(reports: Path, names: list[str], certain: pd.DataFrame | None = None) -> Section:
+    """Calibration errors before and after, what certainty is worth, and the picture of the ensemble, or of the only network.
+
+    ``certain``: a row a network, with the columns coverage and accuracy (of ``certain_answers``).
+    """
     section = Section("Calibration")
     rows = []
     for name in names:
         bins = _read(reports / "evaluation" / name / "reliability.csv")
-        if bins.empty:
-            continue
-        row: dict[str, Any] = {"network": name}
-        for kind, own in bins.groupby("probabilities"):
-            row[f"ECE, {kind}"] = float((own["n"] * (own["confidence"] - own["accuracy"]).abs()).sum() / own["n"].sum())
-        rows.append(row)
+        if not bins.empty:
+            gaps = (bins["n"] * (bins["confidence"] - bins["accuracy"]).abs()).groupby(bins["probabilities"]).sum()
+            errors = gaps / bins.groupby("probabilities")["n"].sum()
+            row: dict[str, Any] = {"network": name}
+            rows.append(row | {kind: share_cell(errors[kind]) if kind in errors else "" for kind in ("as trained", "calibrated")})
     if rows:
         section.words.append(
             "Temperatures and the threshold of certainty were fitted on validation faces; the figures are of the test split. "
             'Below the threshold an answer is "uncertain".'
         )
-        section.tables.append(table("Expected calibration error (15 bins)", pd.DataFrame(rows)))
-        shown = "ensemble" if "ensemble" in names else names[0]
-        section.pictures.append(picture(shown, reports / "plots/evaluation" / shown / "calibration.png"))
+        section.tables.append(table("Expected calibration error (15 bins) before and after", pd.DataFrame(rows)))
+        if certain is not None and not certain.empty:
+            shown = in_percent(certain).rename(columns={"accuracy": "accuracy of certain answers", "n": "certain answers"})
+            section.tables.append(table("Certain answers on the test split: their share of all (coverage) and accuracy", shown))
+        best = "ensemble" if "ensemble" in names else names[0]
+        if (path := reports / "plots/evaluation" / best / "calibration.png").exists():
+            section.pictures.append(picture(best, path))
     return section
 
 
@@ -211,17 +261,21 @@ def fairness(reports: Path, released: str) -> Section:
     if groups.empty:
         return section
     section.words.append(
-        "By the labels of the faces, where there are some. Groups with fewer than 30 labelled test faces are named and not "
-        "judged. A gap is the best group minus the worst, with the interval of these two."
+        f"By the labels of the faces, where there are some. Groups with fewer than {SMALLEST} labelled test faces are too small "
+        "to be judged. A gap is how far the best group and the worst lie apart, with the interval of these two."
     )
-    own = groups[groups["member"] == released].drop(columns="member")
-    section.tables.extend(
-        [
-            table(f"Gaps of {released}", gaps[gaps["member"] == released].drop(columns="member")),
-            table(f"Groups of {released}", own),
-        ]
-    )
-    section.folded.append(Section("Gaps of every network", tables=[table("Gaps", gaps)]))
+    gaps = joined(gaps, "gap", unit=" points")
+    own = joined(groups[groups["member"] == released].drop(columns="member"))
+    small = Cell(f"too small (n < {SMALLEST})", "")
+    cells = [small if n < SMALLEST else cell for n, cell in zip(own["n"], own["value"], strict=True)]
+    own["value"] = pd.Series(cells, index=own.index, dtype=object)
+    mine = gaps[gaps["member"] == released].drop(columns="member")
+    for words, some in ((f"Gaps of {released}", mine), (f"Groups of {released}", own)):
+        section.tables.append(table(words, some[some["metric"].isin(_BY_GROUP)]))
+    every = [table(f"Gaps of {released}, every figure", mine), table(f"Groups of {released}, every figure", own)]
+    section.folded.append(Section("Every figure by group", tables=every))
+    others = gaps[gaps["metric"].isin(_BY_GROUP)]
+    section.folded.append(Section("Gaps of every network", tables=[table("Gaps", others)]))
     return section
 
 
@@ -243,7 +297,10 @@ def _axes() -> Section:
     for path in sorted(AXES.glob("*.csv")):
         section.tables.append(table(f"{path.stem}: members that differ in nothing else", _read(path)))
     if section.tables:
-        section.words.append("Difference: accuracy of the expression against the first row of its group, in points, with 95 %.")
+        section.words.append(
+            "Accuracies in percent. Difference: accuracy of the expression against the first row of its group, in points, with "
+            "its 95 % interval."
+        )
     if (whole := _read(ABLATION)).size:
         section.folded.append(Section("All networks in one table", tables=[table("Test split", whole)]))
     return section
@@ -256,7 +313,7 @@ def network_by_network(reports: Path, names: list[str]) -> Section:
         folder = reports / "plots/evaluation" / name
         pictures = [picture(f"{name}: {path.stem.replace('_', ' ')}", path) for path in sorted(folder.glob("*.png"))]
         tables = [
-            table(f"{name}: {path.stem.removeprefix('classes_')}, class by class", _read(path))
+            table(f"{name}: {path.stem.removeprefix('classes_')}, class by class", in_percent(_read(path)))
             for path in sorted((reports / "evaluation" / name).glob("classes_*.csv"))
         ]
         section.folded.append(Section(name, tables=tables, pictures=pictures))
@@ -302,10 +359,12 @@ def _card(settings: params.Params, metrics: dict[str, Any], cost: dict[str, Any]
     for task, values in metrics[name]["test"].items():
         for metric in ("accuracy", "macro_f1", "ccc", "score"):
             if values.get(metric) is not None:
-                named: dict[str, Any] = {"metric_name": f"{task} {metric}", "dataset_split": "test"}
-                results.append(EvalResult("image-classification", source, source, metric, values[metric], **named))
                 rows.append({"task": task, "metric": metric, "value": figure(values, metric), "n": values["n"]})
+                if metric in ("accuracy", "macro_f1"):  # the form has no task for valence and arousal of a picture
+                    named: dict[str, Any] = {"metric_name": f"{task} {metric}", "dataset_split": "test"}
+                    results.append(EvalResult("image-classification", source, source, metric, values[metric], **named))
     front = ModelCardData(
+        license="apache-2.0",
         library_name="onnx",
         pipeline_tag="image-classification",
         tags=["facial-expression-recognition", "ferflow"],
@@ -322,7 +381,7 @@ def _card(settings: params.Params, metrics: dict[str, Any], cost: dict[str, Any]
             "parameters": f"{card['parameters']:,}",
             "GMAC a face": f"{cost[name]['gmac']:.4f}",
             "sees": "grey" if card["modality"] == "gray" else "RGB",
-            "uncertain below": f"{card['certain_above']:.3f}",
+            "uncertain": _certainty_in_words(card["certain_above"], settings.calibrate.certain_accuracy),
             "seed": settings.seed,
         },
         "data": _data_in_words(source),
@@ -336,15 +395,29 @@ def _data_in_words(source: str) -> str:
     split = read_json(DATA_REPORTS / "split.json")
     sizes = ", ".join(f"{sum(counts.values()):,} {side}" for side, counts in split["counts"].items())
     leaks = split["leaks"].get("test images identical or nearly identical to one there", 0)
-    twins = f"{leaks:,} test images have a twin in training or validation; the report has the figures without them."
+    twins = "No test image has a twin in training or validation."
+    if leaks:
+        has = "has" if leaks == 1 else "have"
+        twins = f"{counted(leaks, 'test image')} {has} a twin in training or validation; the report has the figures without."
     return f"Source `{source}`; faces with an expression: {sizes}. {twins}"
+
+
+def _certainty_in_words(above: float, wanted: float) -> str:
+    """From which confidence on an answer is certain, and what that was fitted to."""
+    least = f"{100 * wanted:g} %"
+    if above <= 0:
+        return f"never: at least {least} of all answers on validation faces are right"
+    if above > 1:
+        return f"always: not even of the surest answers on validation faces are {least} right"
+    return f"below a confidence of {above:.3f}: above it at least {least} of the answers on validation faces are right"
 
 
 def _gaps_in_words(name: str) -> str:
     gaps = _read(EVALUATION / "fairness_gaps.csv")
     if gaps.empty:
         return "No labels of age, gender or race: nothing can be said."
-    return gaps[gaps["member"] == name].drop(columns="member").round(3).to_markdown(index=False)
+    shown = joined(gaps[gaps["member"] == name].drop(columns="member"), "gap", unit=" points")
+    return shown.assign(gap=[cell.text for cell in shown["gap"]]).to_markdown(index=False)
 
 
 if __name__ == "__main__":

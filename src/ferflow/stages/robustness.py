@@ -67,7 +67,7 @@ def run() -> Summary:
     table.to_csv(ROBUSTNESS / "table.csv", index=False)
     summary = _summary(table)
     summary.to_csv(ROBUSTNESS / "summary.csv", index=False)
-    plots.robustness(table, PLOTS / "robustness" / "robustness.png")
+    plots.robustness(table, 1 / len(tasks[TASK]), PLOTS / "robustness" / "robustness.png")
     return Summary(
         f"robustness: accuracy of the {TASK}, percent, mean over five strengths, {len(faces.ids)} test faces",
         [{str(key): value for key, value in row.items()} for row in summary.round(1).to_dict("records")],

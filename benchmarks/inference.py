@@ -4,7 +4,8 @@
 
 To be run in a project whose pipeline has run. Every figure is a median of rounds that take turns, so that a slow moment of the
 machine strikes all alike; ratios are of the same round. ``--media`` holds one_face.mp4 and several_faces.mp4; ``--peer`` is the
-Python of an environment that has the packages fer, setuptools<81 and opencv-contrib-python<5. Writes reports/benchmarks/inference.md.
+Python of an environment that has the packages fer, setuptools<81 and opencv-contrib-python<5.
+Writes reports/benchmarks/inference.md.
 """
 
 import argparse

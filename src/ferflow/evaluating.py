@@ -130,7 +130,7 @@ def _certain(one: Judged) -> pd.DataFrame | None:
     """What the release's threshold of certainty is worth on these faces; None where it knows no expression."""
     if "expression" not in one.card.tasks:
         return None
-    predictions, labels = one.test()
+    predictions, labels = one.predictions, one.labels
     classes = one.card.tasks["expression"]
     target = task_target(task_labels(labels, "expression"), "expression", classes)
     shares = predictions[task_columns("expression", classes)].to_numpy()

@@ -24,26 +24,48 @@ SIDES = ("val", "test", "test_leak_free")
 
 @dataclass(frozen=True)
 class Judged:
-    """One network: its card, its predictions with the labels of the same faces, and its figures for each of ``SIDES``."""
+    """One network: its card, its predictions of the test faces with their labels, and its figures for each of ``SIDES``."""
 
     card: Card
     predictions: pd.DataFrame
     labels: pd.DataFrame
     figures: dict[str, Figures]
 
-    def test(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Predictions and labels of the test faces."""
-        side = (self.predictions["split"] == "test").to_numpy()
-        return self.predictions[side], self.labels[side]
-
     def right(self) -> dict[str, np.ndarray]:
         """Which test faces it has right, for every classification: 1, 0, or -1 without a label."""
-        predictions, labels = self.test()
         return {
-            task: right_answers(predictions, task_labels(labels, task), task, classes)
+            task: right_answers(self.predictions, task_labels(self.labels, task), task, classes)
             for task, classes in self.card.tasks.items()
             if TASKS[task].kind == "classification"
         }
+
+
+class _Faces:
+    """The faces that the first network has predicted, in its order, with their labels: shared by all networks."""
+
+    def __init__(self, name: str, predictions: pd.DataFrame, labels: pd.DataFrame) -> None:
+        self._first, self._ids = name, pd.Index(predictions["id"])
+        if self._ids.has_duplicates:
+            raise ValueError(f"{name} has predicted the face {self._ids[self._ids.duplicated()][0]!r} twice")
+        if len(unknown := self._ids.difference(labels.index)):
+            raise ValueError(f"{name} has predicted {len(unknown)} faces that the data does not have, such as {unknown[0]!r}")
+        split = predictions["split"].to_numpy()
+        self.val, self.test = split == "val", split == "test"
+        self.test_ids = self._ids[self.test].to_numpy()
+        self.labels, self.val_labels = labels.loc[self.test_ids], labels.loc[self._ids[self.val]]
+        leaked = self.labels["nearly_leaked"].to_numpy(bool) if "nearly_leaked" in labels else np.zeros(len(self.labels), bool)
+        self.leaked = leaked
+
+    def in_order(self, name: str, predictions: pd.DataFrame) -> pd.DataFrame:
+        """The rows in the order of the first network's, so that a resample means the same faces for all."""
+        ids = pd.Index(predictions["id"])
+        if ids.equals(self._ids):
+            return predictions
+        if ids.has_duplicates:
+            raise ValueError(f"{name} has predicted the face {ids[ids.duplicated()][0]!r} twice")
+        if len(odd := ids.symmetric_difference(self._ids)):
+            raise ValueError(f"{name} has predicted other faces than {self._first}, such as {odd[0]!r}: train it again")
+        return predictions.set_index("id").loc[self._ids].reset_index()
 
 
 class Judge:
@@ -55,39 +77,28 @@ class Judge:
     def __init__(self, labels: pd.DataFrame, resamples: int, seed: int) -> None:
         self._labels, self._count, self._seed = labels, resamples, seed
         self._resamples: dict[int, Resamples] = {}
-        self._ids: pd.Index | None = None
+        self._faces: _Faces | None = None
 
     def __call__(self, card: Card, predictions: pd.DataFrame) -> Judged:
         """The network whose card and predictions these are."""
-        predictions = self._in_order(card.name, predictions)
-        labels = self._labels.loc[predictions["id"]]
-        test = (predictions["split"] == "test").to_numpy()
-        leaked = labels["nearly_leaked"].to_numpy(bool) if "nearly_leaked" in labels else np.zeros(len(labels), bool)
-        sides = {"val": (predictions["split"] == "val").to_numpy(), "test": test, "test_leak_free": test & ~leaked}
-        figures: dict[str, Figures] = {}
-        for name, side in sides.items():
-            if name == "test_leak_free" and side.sum() == test.sum():
-                figures[name] = figures["test"]
-            else:
-                truth = {task: task_labels(labels[side], task) for task in card.tasks}
-                resamples = None if name == "val" or not side.any() else self.of(int(side.sum()))
-                figures[name] = evaluate(predictions[side], truth, card.tasks, resamples)
-        return Judged(card, predictions, labels, figures)
-
-    def _in_order(self, name: str, predictions: pd.DataFrame) -> pd.DataFrame:
-        """The rows in the order of the first network's, so that a resample means the same faces for all."""
-        ids = pd.Index(predictions["id"])
-        if ids.has_duplicates:
-            raise ValueError(f"{name} has predicted the face {ids[ids.duplicated()][0]!r} twice")
-        if self._ids is None:
-            if len(unknown := ids.difference(self._labels.index)):
-                raise ValueError(f"{name} has predicted {len(unknown)} faces that the data does not have, such as {unknown[0]!r}")
-            self._ids = ids
-        if ids.equals(self._ids):
-            return predictions
-        if len(odd := ids.symmetric_difference(self._ids)):
-            raise ValueError(f"{name} has predicted other faces than the networks before it, such as {odd[0]!r}: train it again")
-        return predictions.set_index("id").loc[self._ids].reset_index()
+        if self._faces is None:
+            self._faces = _Faces(card.name, predictions, self._labels)
+        faces = self._faces
+        predictions = faces.in_order(card.name, predictions)
+        shown = predictions[faces.test].reset_index(drop=True)
+        shown["id"] = faces.test_ids  # the same strings for all networks: of a large set they would fill memory
+        resamples = self.of(len(shown)) if len(shown) else None
+        truth = {task: task_labels(faces.labels, task) for task in card.tasks}
+        figures = {"test": evaluate(shown, truth, card.tasks, resamples)}
+        figures["test_leak_free"] = figures["test"]
+        if faces.leaked.any():  # on the same resamples, as if the leaked faces had no label
+            clean = {
+                task: labels.mask(np.repeat(faces.leaked[:, None], labels.shape[1], axis=1)) for task, labels in truth.items()
+            }
+            figures["test_leak_free"] = evaluate(shown, clean, card.tasks, resamples)
+        known = {task: task_labels(faces.val_labels, task) for task in card.tasks}
+        figures["val"] = evaluate(predictions[faces.val], known, card.tasks)
+        return Judged(card, shown, faces.labels, figures)
 
     def of(self, rows: int) -> Resamples:
         """The resamples of so many rows."""
@@ -98,7 +109,7 @@ class Judge:
 
 def write_networks(reports: Path, judged: dict[str, Judged]) -> None:
     """Tables and plots of every classification of every network on its test faces, in several processes: drawing takes time."""
-    items = [(reports, name, one.card, *one.test()) for name, one in judged.items()]
+    items = [(reports, name, one.card, one.predictions, one.labels) for name, one in judged.items()]
     for _ in each(_write_network, items, worth_it=len(items) > 2):
         pass
 
@@ -139,8 +150,8 @@ def write_fairness(reports: Path, judged: dict[str, Judged], judge: Judge) -> No
     """``fairness_groups.csv`` and ``fairness_gaps.csv`` of all networks."""
     tables = []
     for name, one in judged.items():
-        predictions, labels = one.test()
-        found = by_group(predictions, labels, one.card.tasks, judge.of(len(labels)))
+        labels = one.labels
+        found = by_group(one.predictions, labels, one.card.tasks, judge.of(len(labels)))
         tables.append([table.assign(member=name) for table in found])
     for file, parts in zip(("groups", "gaps"), zip(*tables, strict=True), strict=True):
         table = pd.concat(parts)

@@ -75,9 +75,11 @@ def curves(target: np.ndarray, shares: np.ndarray, classes: tuple[str, ...], tit
         if not 0 < wanted.sum() < len(wanted):
             continue
         false, true, _ = roc_curve(wanted, scores)
-        roc.plot(false, true, label=f"{name} {roc_auc_score(wanted, scores):.3f}", linewidth=1.2)
+        few = _few(len(false))
+        roc.plot(false[few], true[few], label=f"{name} {roc_auc_score(wanted, scores):.3f}", linewidth=1.2)
         precision, recall, _ = precision_recall_curve(wanted, scores)
-        pr.plot(recall, precision, label=f"{name} {average_precision_score(wanted, scores):.3f}", linewidth=1.2)
+        few = _few(len(recall))
+        pr.plot(recall[few], precision[few], label=f"{name} {average_precision_score(wanted, scores):.3f}", linewidth=1.2)
     roc.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
     for axes, x, y in ((roc, "false positive rate", "true positive rate"), (pr, "recall", "precision")):
         axes.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1.02))
@@ -87,6 +89,11 @@ def curves(target: np.ndarray, shares: np.ndarray, classes: tuple[str, ...], tit
             axes.text(0.5, 0.5, "no class and its rest both have faces", ha="center", fontsize=8)
     figure.suptitle(title, fontsize=10)
     _save(figure, path)
+
+
+def _few(count: int, most: int = 2000) -> np.ndarray:
+    """Numbers of at most so many of ``count`` points, with both ends: more cannot be seen, and take long to draw."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
 def reliability(bins: dict[str, pd.DataFrame], covered: pd.DataFrame, certain_above: float, title: str, path: Path) -> None:

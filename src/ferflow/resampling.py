@@ -28,11 +28,11 @@ class Resamples:
 
         NaN for a resample in which no known row was drawn.
         """
-        picked = self._times if known.all() else self._times[:, known]
         found = np.empty((self.count, values.shape[1]))
-        step = max(1, _CHUNK_BYTES // max(1, picked.shape[1] * values.itemsize))
+        step = max(1, _CHUNK_BYTES // max(1, self.rows * values.itemsize))
         for start in range(0, self.count, step):
-            times = picked[start : start + step].astype(values.dtype)
+            times = self._times[start : start + step]
+            times = (times if known.all() else times[:, known]).astype(values.dtype)
             drawn = times.sum(axis=1, dtype=np.float64)[:, None]
             with np.errstate(invalid="ignore"):
                 found[start : start + step] = (times @ values) / drawn

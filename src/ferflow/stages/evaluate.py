@@ -86,14 +86,14 @@ def _write_ways(
     """``ensembles.csv``: every way to combine, with its loss on validation, which chose, and its figures on test."""
     rows = []
     names = list(settings.members)
-    predictions, labels = judged["ensemble"].test()
+    predictions, labels = judged["ensemble"].predictions, judged["ensemble"].labels
     resamples = judge.of(len(predictions))
     for task, ways in ensemble["ways"].items():
         classes = tuple(judged["ensemble"].card.tasks[task])
         card = judged["ensemble"].card.model_copy(update={"tasks": {task: classes}})
         truth = {task: task_labels(labels, task)}
         outputs = {
-            name: judged[name].test()[0][task_columns(task, classes)].to_numpy()
+            name: judged[name].predictions[task_columns(task, classes)].to_numpy()
             for name in names
             if task in judged[name].card.tasks
         }

@@ -170,9 +170,10 @@ def test_mlflow_holds_a_comparable_run_for_every_member_and_the_champion(project
         "  'example': info.saved_input_example_info is not None}))"
     )
     facts = json.loads(first_json(found))
-    assert facts["members"] == ["gray", "rgb"]
+    assert facts["members"] == ["ensemble", "gray", "rgb"]
     assert facts["parents"] == [facts["run"]]
-    assert len(facts["lr"]) == len([a for a in facts["accuracy"] if 0 <= a <= 1]) == 2
+    assert len([lr for lr in facts["lr"] if lr]) == 2
+    assert len([a for a in facts["accuracy"] if 0 <= a <= 1]) == 3
     assert {"code", "data", "ferflow.release"} <= set(facts["tags"])
     assert "uint8" in facts["inputs"]
     assert facts["example"]

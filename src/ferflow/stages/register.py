@@ -14,6 +14,7 @@ from ferflow.stages import (
     AXES,
     COST,
     DATA_REPORTS,
+    ENSEMBLE,
     EVALUATION,
     HISTORIES,
     MANIFEST,
@@ -50,7 +51,7 @@ def run() -> Summary:
     members = [
         tracking.MemberRun(
             name=name,
-            settings=member.model_dump() | {"seed": settings.seed, "dataset": settings.dataset.source},
+            settings=flat_settings(member.model_dump()) | {"seed": settings.seed, "dataset": settings.dataset.source},
             history=read_history(HISTORIES / f"{name}.csv"),
             metrics=headline(metrics[name], cost[name]) | flatten(metrics[name]),
             files=[
@@ -61,6 +62,16 @@ def run() -> Summary:
         )
         for name, member in settings.networks.items()
     ]
+    ensemble = read_json(ENSEMBLE / "ensemble.json")
+    members.append(  # beside the members on the compare page
+        tracking.MemberRun(
+            name="ensemble",
+            settings={"backbone": "ensemble"} | {f"way.{task}": way for task, way in ensemble["chosen"].items()},
+            history=[],
+            metrics=headline(metrics["ensemble"], cost["ensemble"]) | flatten(metrics["ensemble"]),
+            files=[ENSEMBLE / "ensemble.json", *sorted((PLOTS / "evaluation/ensemble").glob("*.png"))],
+        )
+    )
     result = tracking.register_release(
         release,
         release_hash=sha256(release.read_bytes()).hexdigest(),
@@ -85,6 +96,17 @@ def read_history(path: Path) -> list[dict[str, float]]:
     """A row of figures an epoch, named so that MLflow groups them under ``training``."""
     rows = pd.read_csv(path).to_dict("records")
     return [{name if name == "epoch" else f"training.{name}": float(value) for name, value in row.items()} for row in rows]
+
+
+def flat_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a mapping each by itself (``options.width``), so that every axis of an ablation is a column."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{name}": inner for name, inner in value.items()}
+        else:
+            flat[key] = value
+    return flat
 
 
 def headline(figures: dict[str, Any], cost: dict[str, float]) -> dict[str, float]:

@@ -6,7 +6,7 @@ import pytest
 from conftest import png
 from PIL import Image
 
-from ferflow.images import ImageError, decode, encode_png, image_size, image_statistics, resize, to_gray
+from ferflow.images import ImageError, decode, encode_png, image_size, image_statistics, read, resize, to_gray
 
 
 def test_png_round_trip_keeps_every_pixel_and_the_order_of_colours():
@@ -70,3 +70,23 @@ def test_statistics_tell_dark_flat_and_sharp_pictures_apart():
     board = (np.indices((20, 20)).sum(axis=0) % 2 * 255).astype(np.uint8)
     assert image_statistics(flat) == {"brightness": 40.0, "contrast": 0.0, "sharpness": 0.0}
     assert image_statistics(board)["sharpness"] > image_statistics(cv2.blur(board, (3, 3)))["sharpness"]
+
+
+def test_what_follows_a_jpeg_does_not_make_it_cut_off_and_its_thumbnail_does_not_make_it_whole():
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    small, file = BytesIO(), BytesIO()
+    picture.resize((16, 16)).save(small, "jpeg")
+    picture.save(file, "jpeg", exif=b"Exif\0\0" + small.getvalue(), quality=95)
+    data = file.getvalue()
+    motion = data + b"ftypmp42" + b"\xff\xda" * 50  # phones put a film behind a picture
+    assert (decode(motion) == decode(data)).all()
+    for share in (0.5, 0.8, 0.98):
+        with pytest.raises(ImageError, match="cut off"):
+            decode(data[: int(len(data) * share)])
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(2_000_000_000)
+    with pytest.raises(ImageError, match=r"huge.jpg: the file has 2,000 MB; at most 512"):
+        read(tmp_path / "huge.jpg")

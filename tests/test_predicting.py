@@ -1,9 +1,12 @@
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import png
+from PIL import Image
 from typer.testing import CliRunner
 
 from ferflow.cli import app
@@ -63,9 +66,15 @@ def test_a_table_has_a_row_a_face_and_lists_what_went_wrong(kind, release, photo
     rows = pd.read_csv(table) if kind == "csv" else pd.read_parquet(table)
     assert [name.rsplit("/", 1)[1] for name in rows["image"]] == ["a.png", "b.PNG", "c.png"]
     assert rows.filter(like="p_expression_").sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
+    assert "tries the others again" in result.stderr
+    (photos / "bad.png").write_bytes(png(5, size=60))
+    again = run(app, arguments)
+    assert again.exit_code == 0
+    assert "3 pictures were done already" in again.stderr
+    assert len(pd.read_csv(table) if kind == "csv" else pd.read_parquet(table)) == 4
     assert not (tmp_path / f"faces.{kind}.partial").exists()
     assert "--again" in run(app, arguments).stderr
-    assert run(app, [*arguments, "--again"]).exit_code == 1
+    assert run(app, [*arguments, "--again"]).exit_code == 0
 
 
 def test_a_run_that_was_cut_off_goes_on_and_asks_nothing_twice(release, photos, tmp_path):
@@ -117,3 +126,68 @@ def test_faces_are_drawn_where_a_folder_is_given_and_names_do_not_meet(release, 
     first = read(next(path for path in drawn if path.parent.name == "photos" and path.name == "a.png.png")).rgb
     assert first.shape == (60, 60, 3)
     assert (first != read(photos / "a.png").rgb).any()
+
+
+def test_names_that_are_no_utf_8_are_written_as_text(release, tmp_path):
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))).write_bytes(png(size=60))
+    for kind in ("csv", "parquet"):
+        table = tmp_path / f"faces.{kind}"
+        result = run(app, ["predict", str(folder), "--model", str(release), "--detector", "none", f"--{kind}", str(table)])
+        assert result.exit_code == 0, result.output
+        rows = pd.read_csv(table) if kind == "csv" else pd.read_parquet(table)
+        assert rows["image"][0].endswith(r"caf\xe9.png")
+    assert r"caf\xe9.png" in run(app, ["predict", str(folder), "--model", str(release), "--detector", "none"]).stdout
+
+
+def test_a_picture_that_changed_since_is_looked_at_again_and_again_forgets_everything(release, photos, tmp_path):
+    table = tmp_path / "faces.csv"
+    predictor = Predictor(release, Finder(Finding("none")))
+    found = list(answers(predictor, pictures([str(photos)])))
+    journal = Journal(table, predictor, str(release))
+    for answer in found:
+        journal.add(answer)
+    (photos / "a.png").write_bytes(png(17, size=80))
+    assert len(Journal(table, predictor, str(release)).rows) == 2
+    arguments = ["predict", str(photos), "--model", str(release), "--detector", "none", "--csv", str(table), "--again"]
+    assert "done already" not in run(app, arguments).stderr
+
+
+def test_a_table_is_whole_or_not_there(release, photos, tmp_path, monkeypatch):
+    def breaks(*_, **__):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", breaks)
+    table = tmp_path / "faces.csv"
+    arguments = ["predict", str(photos), "--model", str(release), "--detector", "none", "--csv", str(table)]
+    assert "the disk is full" in run(app, arguments).stderr
+    assert not table.exists()
+    monkeypatch.undo()
+    again = run(app, arguments)
+    assert "3 pictures were done already" in again.stderr
+    assert len(pd.read_csv(table)) == 3
+
+
+def test_notes_stand_in_the_table_and_only_broken_pictures_make_an_empty_one(release, tmp_path):
+    folder = tmp_path / "p"
+    folder.mkdir()
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    arguments = ["--model", str(release), "--detector", "none", "--csv"]
+    assert run(app, ["predict", str(folder), *arguments, str(tmp_path / "a.csv")]).exit_code == 0
+    assert "first of 3" in pd.read_csv(tmp_path / "a.csv")["notes"][0]
+    (folder / "moving.gif").write_bytes(b"junk")
+    assert run(app, ["predict", str(folder), *arguments, str(tmp_path / "b.csv")]).exit_code == 1
+    assert pd.read_csv(tmp_path / "b.csv").columns.tolist() == ["image", "faces"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"), [(["~nosuch/x.jpg"], "~nosuch"), (["{folder}", "--csv", "{folder}"], "is a folder")]
+)
+def test_mistakes_are_said_before_any_work(inputs, words, release, photos):
+    arguments = [text.format(folder=photos) for text in inputs]
+    result = run(app, ["predict", *arguments, "--model", str(release), "--detector", "none"])
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert "Traceback" not in result.output

@@ -7,6 +7,7 @@ import pytest
 
 from ferflow.detectors import Detection
 from ferflow.finding import Finder, Finding
+from ferflow.images import ImageError
 from ferflow.inference import Predictor
 from ferflow.streaming import Ahead, Shot, Streaming, close, numbered, stream
 
@@ -170,3 +171,15 @@ def test_wrong_settings_are_refused(predictor):
         Streaming(detect_every=0)
     with pytest.raises(ValueError, match="fps"):
         predictor.stream([], fps=0)
+
+
+@pytest.mark.parametrize("frame", [None, np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 3))], ids=["nothing", "empty", "float"])
+def test_a_frame_that_is_no_picture_is_named(frame):
+    with pytest.raises(ImageError, match="frame 1: "):
+        list(numbered([np.zeros((4, 4), np.uint8), frame], 25))
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
+def test_a_rate_that_makes_no_sense_is_refused(fps):
+    with pytest.raises(ValueError, match="fps must be above 0"):
+        Streaming(fps)

@@ -29,7 +29,8 @@ class Camera:
     def __init__(self, source: str = "0", mirror: bool = True) -> None:
         self.source, self._mirror = source, mirror
         self._file = Path(source).is_file()
-        self._capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+        number = source.isdecimal() and int(source) < 2**31
+        self._capture = cv2.VideoCapture(int(source) if number else source)
         if not self._capture.isOpened():
             raise CameraError(_no_camera(source))
         fps = self._capture.get(cv2.CAP_PROP_FPS)

@@ -1,5 +1,7 @@
 """``ferflow predict``: pictures, folders and patterns through a release."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -52,11 +54,14 @@ def predict(
             if (table := csv or parquet)
             else _onto_screen(predictor, found, json, draw)
         )
+    except BrokenPipeError:  # head, less: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
     except (ModelError, OSError, LookupError, ValueError) as error:
         _fail(error)
         return
     for problem in errors:
-        typer.echo(problem, err=True)
+        typer.echo(predicting.printable(problem), err=True)
     if errors:
         typer.echo(f"ferflow: {len(errors)} of {len(found)} pictures could not be read", err=True)
         raise typer.Exit(1)
@@ -65,19 +70,21 @@ def predict(
 def _onto_screen(predictor, paths: list[Path], json: bool, draw: Path | None) -> list[str]:  # type: ignore[no-untyped-def]
     from json import dumps
 
-    from ferflow.predicting import answers, in_words, write_drawn
+    from ferflow.predicting import answers, in_words, printable
 
     errors = []
     for answer in answers(predictor, paths):
         if answer.error:
             errors.append(answer.error)
             continue
-        drawn = write_drawn(answer, draw) if draw else None
+        drawn, problem = _drawn(answer, draw) if draw else (None, "")
+        if problem:
+            errors.append(problem)
         if json:
             typer.echo(dumps(answer.as_dict()))
         else:
             notes = f" ({'; '.join(answer.notes)})" if answer.notes else ""
-            typer.echo(f"{answer.image}: {len(answer.faces)} face{'' if len(answer.faces) == 1 else 's'}{notes}")
+            typer.echo(f"{printable(answer.image)}: {len(answer.faces)} face{'' if len(answer.faces) == 1 else 's'}{notes}")
             for face in answer.faces:
                 typer.echo(f"  {in_words(face)}")
             if drawn:
@@ -89,9 +96,12 @@ def _into_table(predictor, model: str, paths: list[Path], table: Path, again: bo
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ferflow.predicting import Journal, answers, write_drawn
+    from ferflow.predicting import Journal, answers
 
-    if table.exists() and not again:
+    unfinished = table.with_name(table.name + ".partial")
+    if again:
+        unfinished.unlink(missing_ok=True)
+    elif table.is_file() and not unfinished.exists():
         raise FileExistsError(f"{table} is there already; --again writes it anew")
     journal = Journal(table, predictor, model)
     left = [path for path in paths if str(path) not in journal.rows]
@@ -105,12 +115,25 @@ def _into_table(predictor, model: str, paths: list[Path], table: Path, again: bo
             if answer.error:
                 errors.append(answer.error)
             else:
+                if draw and (problem := _drawn(answer, draw)[1]):
+                    errors.append(problem)
                 journal.add(answer)
-                if draw:
-                    write_drawn(answer, draw)
             progress.advance(task)
-    typer.echo(f"{table}: {journal.finish(table, paths)} rows of {len(paths) - len(errors)} pictures")
+    rows = journal.finish(table, paths)
+    typer.echo(f"{table}: {rows} rows of {len(journal.rows)} pictures")
+    if journal.path.exists():
+        typer.echo("the same command tries the others again", err=True)
     return errors
+
+
+def _drawn(answer, folder: Path) -> tuple[Path | None, str]:  # type: ignore[no-untyped-def]
+    """Where the picture was drawn, or why it could not be."""
+    from ferflow.predicting import write_drawn
+
+    try:
+        return write_drawn(answer, folder), ""
+    except OSError as error:
+        return None, f"{answer.image}: it cannot be drawn: {error}"
 
 
 def _fail(error: object) -> None:

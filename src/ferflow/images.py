@@ -16,6 +16,7 @@ from PIL import Image
 from ferflow.formats import ImageError as ImageError
 from ferflow.formats import check_size, convert, header, is_plain, over_white, page_note
 
+MAX_BYTES = 512_000_000
 MAX_PIXELS = 50_000_000
 _JPEG, _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"  # decoders fill up what is missing with grey
 _PNG_CHUNK = Struct(">I4s")  # length, kind; a checksum follows the content
@@ -57,7 +58,7 @@ def _decoded(data: bytes, max_pixels: int) -> Picture:
 
 def _plain(data: bytes, size_wh: tuple[int, int]) -> np.ndarray:
     if data.startswith(_JPEG):
-        if data.rfind(_END_OF_IMAGE) < data.rfind(_START_OF_SCAN):
+        if data.find(_END_OF_IMAGE, _scan(data)) < 0:
             raise ImageError(f"the image is cut off: {len(data)} bytes, and the JPEG's end is not among them")
     elif not _has_end(data):
         raise ImageError(f"the image is cut off: {len(data)} bytes, and the PNG's end is not among them")
@@ -69,6 +70,18 @@ def _plain(data: bytes, size_wh: tuple[int, int]) -> np.ndarray:
         width, height = size_wh
         raise ImageError(f"the image is damaged or cut off: its header says {width} x {height}, but it cannot be decoded")
     return np.asarray(pixels)
+
+
+def _scan(jpeg: bytes) -> int:
+    """Where the picture's own scan begins, past its segments: thumbnails in them have ends, too, and so has what follows."""
+    place = 2
+    while place + 4 <= len(jpeg) and jpeg[place] == 0xFF:
+        marker = jpeg[place + 1]
+        if marker == _START_OF_SCAN[1]:
+            return place
+        alone = marker == 0x01 or 0xD0 <= marker <= 0xD7
+        place += 1 if marker == 0xFF else 2 if alone else 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
+    return max(0, jpeg.rfind(_START_OF_SCAN))  # segments that do not follow each other: the decoder will say
 
 
 def _has_end(png: bytes) -> bool:
@@ -97,7 +110,11 @@ def read(image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> Picture:
     if not isinstance(image, str | Path):
         raise ImageError(f"a picture is an array, a PIL image, bytes or a path; this is {type(image).__name__}")
     try:
+        if (size := Path(image).stat().st_size) > MAX_BYTES:
+            raise ImageError(f"the file has {size / 1e6:,.0f} MB; at most {MAX_BYTES / 1e6:,.0f} are read")
         return _decoded(Path(image).read_bytes(), max_pixels)
+    except MemoryError as error:
+        raise ImageError(f"{image}: there is not enough memory for it") from error
     except OSError as error:
         raise ImageError(f"{image}: {error.strerror or error}") from error
     except ValueError as error:  # ImageError, or a path that cannot be one

@@ -5,6 +5,7 @@ table is made of it at the end. It knows no terminal.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from glob import glob, has_magic  # a pattern may start anywhere: pathlib globs below a folder alone
@@ -37,7 +38,7 @@ class Answer:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        found = {"image": self.image, "faces": [face.as_dict() for face in self.faces]}
+        found = {"image": printable(self.image), "faces": [face.as_dict() for face in self.faces]}
         return found | ({"notes": list(self.notes)} if self.notes else {})
 
 
@@ -48,7 +49,10 @@ def pictures(inputs: list[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for name in inputs:
-        path = Path(name).expanduser()
+        try:
+            path = Path(name).expanduser()
+        except RuntimeError as error:  # ~somebody who is not known here
+            raise FileNotFoundError(f"{name}: {error}") from error
         if path.is_dir():
             some = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
         elif has_magic(name) and not path.exists():
@@ -86,6 +90,8 @@ class Journal:
     """
 
     def __init__(self, table: Path, predictor: Predictor, model: str) -> None:
+        if table.is_dir():
+            raise IsADirectoryError(f"{table} is a folder: name a file in it")
         self.path = table.with_name(table.name + ".partial")
         head = {"model": model, "card": predictor.card.model_dump(mode="json"), "finding": str(predictor.finder.settings)}
         self._head = sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
@@ -100,38 +106,60 @@ class Journal:
         lines = self.path.read_bytes().splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(b"\n")]  # the last one may have been cut off
         if not whole or json.loads(whole[0]).get("journal") != self._head:
-            raise ValueError(f"{self.path} is of another model or other settings: remove it, or write to another file")
+            raise ValueError(f"{self.path} is of another model or other settings: remove it, write to another file, or --again")
         for line in whole[1:]:
             entry = json.loads(line)
-            self.rows[entry["image"]] = entry["rows"]
+            if entry["stamp"] == _stamp(entry["image"]):  # a picture that changed since is looked at again
+                self.rows[entry["image"]] = entry["rows"]
         if len(whole) < len(lines):
             self.path.write_bytes(b"".join(whole))
 
     def add(self, answer: Answer) -> None:
         """Keep an answer; one with an error is not kept, so that the next run tries it again."""
-        self.rows[answer.image] = rows_of(answer)
+        rows = self.rows[answer.image] = rows_of(answer)
         with self.path.open("a") as file:
-            file.write(json.dumps({"image": answer.image, "rows": self.rows[answer.image]}) + "\n")
+            file.write(json.dumps({"image": answer.image, "stamp": _stamp(answer.image), "rows": rows}) + "\n")
 
     def finish(self, table: Path, paths: list[Path]) -> int:
-        """Write the table (CSV or Parquet, by its name), a row a face, and remove the journal; gives the number of rows."""
+        """Write the table (CSV or Parquet, by its name), a row a face, whole or not at all; gives the number of rows.
+
+        The journal goes where every picture has an answer; else it stays, and the same command tries the others again.
+        """
         import pandas as pd
 
         rows = [row for path in paths for row in self.rows.get(str(path), [])]
-        frame = pd.DataFrame(rows)
+        frame = pd.DataFrame(rows, columns=None if rows else ["image", "faces"])
+        part = table.with_name(table.name + ".part")
         if table.suffix == ".parquet":
-            frame.to_parquet(table, compression="zstd", index=False)
+            frame.to_parquet(part, compression="zstd", index=False)
         else:
-            frame.to_csv(table, index=False)
-        self.path.unlink()
+            frame.to_csv(part, index=False)
+        part.replace(table)
+        if all(str(path) in self.rows for path in paths):
+            self.path.unlink()
         return len(frame)
+
+
+def _stamp(image: str) -> list[int]:
+    """Size and time of change of a picture's file; empty where it is gone."""
+    try:
+        found = Path(image).stat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns]
+
+
+def printable(name: str) -> str:
+    """A path as text that every file and terminal takes: bytes that are no UTF-8 stand as ``\\xe9``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def rows_of(answer: Answer) -> list[dict[str, Any]]:
     """A row a face, in the columns of the predictions table; a picture without a face has one row with ``faces`` 0."""
     rows = []
+    place = {"image": printable(answer.image)} | ({"notes": "; ".join(answer.notes)} if answer.notes else {})
     for number, face in enumerate(answer.faces):
-        row: dict[str, Any] = {"image": answer.image, "faces": len(answer.faces), "face": number}
+        row: dict[str, Any] = place | {"faces": len(answer.faces), "face": number}
         row |= dict(zip(("left", "top", "right", "bottom"), face.box_xyxy, strict=True))
         row |= {"detection_score": face.detection_score, "expression": face.expression, "confidence": face.confidence}
         row |= {"certain": face.certain, "valence": face.valence, "arousal": face.arousal}
@@ -139,7 +167,7 @@ def rows_of(answer: Answer) -> list[dict[str, Any]]:
         for task, shares in face.probabilities.items():
             row |= {probability_column(task, name): share for name, share in shares.items()}
         rows.append({key: value for key, value in row.items() if value is not None})
-    return rows or [{"image": answer.image, "faces": 0}]
+    return rows or [place | {"faces": 0}]
 
 
 def write_drawn(answer: Answer, folder: Path) -> Path:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ferflow.detectors import Detection
 from ferflow.finding import Finder, touches
+from ferflow.images import ImageError, read
 from ferflow.tracks import Smoother, Tracked, Tracker, between
 
 T = TypeVar("T")
@@ -78,9 +79,9 @@ class Streaming:
     bgr: bool = False
 
     def __post_init__(self) -> None:
-        if self.fps <= 0 or self.batch < 1 or (self.detect_every is not None and self.detect_every < 1):
+        if not 0 < self.fps < 10_000 or self.batch < 1 or (self.detect_every is not None and self.detect_every < 1):
             raise ValueError(
-                "fps must be above 0, batch and detect_every 1 or more; they are "
+                "fps must be above 0 and under 10,000, batch and detect_every 1 or more; they are "
                 f"{self.fps}, {self.batch} and {self.detect_every}"
             )
 
@@ -241,6 +242,10 @@ def close(*lines: Ahead[Any]) -> None:
 
 
 def numbered(frames: Iterable[np.ndarray], fps: float) -> Iterator[Shot]:
-    """Frames as shots, ``fps`` a second."""
+    """Frames as shots, ``fps`` a second; ``ImageError`` that names the frame which is no picture."""
     for index, pixels in enumerate(frames):
-        yield Shot(index, index / fps, pixels)
+        try:
+            rgb = read(pixels).rgb
+        except ImageError as error:
+            raise ImageError(f"frame {index}: {error}") from error
+        yield Shot(index, index / fps, rgb)

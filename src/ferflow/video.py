@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from glob import glob  # pathlib refuses patterns that shells take, such as **mp4
 from pathlib import Path
 
 import cv2
@@ -247,8 +248,7 @@ def found_in(places: Sequence[str]) -> list[tuple[Path, Path]]:
             found |= {file: file.relative_to(path) for file in inside if not file.stem.endswith((".annotated", ".part"))}
         elif not path.exists() and set(place) & set("*?["):
             base = Path(*[part for part, _ in zip(path.parts, _plain(path.parts), strict=False)])
-            pattern = str(path.relative_to(base))
-            matches = sorted(file for file in base.glob(pattern) if file.is_file())
+            matches = sorted(Path(file) for file in glob(place, recursive=True) if Path(file).is_file())  # noqa: PTH207
             found |= {file: file.relative_to(base) for file in matches} or {path: Path(path.name)}
         else:
             found[path] = Path(path.name)

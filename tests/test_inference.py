@@ -145,3 +145,11 @@ def test_small_faces_and_boxes_outside_are_left_out_and_the_largest_is_the_large
     picture = np.zeros((50, 50, 3), np.uint8)
     assert [face.box_xyxy[2] for face in Finder(Finding(min_size=20), detector).find(picture)] == [45, 30]
     assert [face.box_xyxy[2] for face in Finder(Finding(largest=True), detector).find(picture)] == [45]
+
+
+def test_a_registry_that_is_not_there_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(LookupError, match="no MLflow store here"):
+        ferflow.load("models:/ferflow@champion")
+    assert not (tmp_path / "mlflow.db").exists()

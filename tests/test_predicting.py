@@ -82,7 +82,7 @@ def test_a_run_that_was_cut_off_goes_on_and_asks_nothing_twice(release, photos, 
     arguments = ["predict", str(photos), "--model", str(release), "--detector", "none", "--csv"]
     assert run(app, [*arguments, str(whole)]).exit_code == 0
     predictor = Predictor(release, Finder(Finding("none")))
-    journal = Journal(table, predictor, str(release))
+    journal = Journal(table, predictor)
     for answer in answers(predictor, pictures([str(photos)])[:2]):
         journal.add(answer)
     journal.path.write_bytes(journal.path.read_bytes()[:-9])  # the last line was cut off
@@ -92,9 +92,12 @@ def test_a_run_that_was_cut_off_goes_on_and_asks_nothing_twice(release, photos, 
 
 
 def test_a_journal_of_another_model_is_refused(release, photos, tmp_path):
-    Journal(tmp_path / "faces.csv", Predictor(release, Finder(Finding("none"))), "other")
+    Journal(tmp_path / "faces.csv", Predictor(release, Finder(Finding("none", margin=0.2))))
     arguments = ["predict", str(photos), "--model", str(release), "--detector", "none", "--csv", str(tmp_path / "faces.csv")]
     assert "another model" in run(app, arguments).stderr
+    (tmp_path / "faces.csv.partial").write_text("nonsense\n")
+    assert "is damaged" in run(app, arguments).stderr
+    assert run(app, [*arguments, "--again"]).exit_code == 0
 
 
 def test_a_picture_without_a_face_has_a_row_that_says_so(release, photos, tmp_path):
@@ -125,6 +128,12 @@ def test_faces_are_drawn_where_a_folder_is_given_and_names_do_not_meet(release, 
     assert all(str(path) in result.stdout for path in drawn)
     first = read(next(path for path in drawn if path.parent.name == "photos" and path.name == "a.png.png")).rgb
     assert first.shape == (60, 60, 3)
+    arguments = ["predict", str(photos), "--model", str(release), "--detector", "none", "--csv", str(tmp_path / "t.csv")]
+    journal = Journal(tmp_path / "t.csv", Predictor(release, Finder(Finding("none"))))
+    for answer in answers(Predictor(release, Finder(Finding("none"))), pictures([str(photos)])[:2]):
+        journal.add(answer)
+    assert run(app, [*arguments, "--draw", str(tmp_path / "more")]).exit_code == 0
+    assert len(list((tmp_path / "more").rglob("*.png"))) == 4, "also those that were done before"
     assert (first != read(photos / "a.png").rgb).any()
 
 
@@ -145,11 +154,11 @@ def test_a_picture_that_changed_since_is_looked_at_again_and_again_forgets_every
     table = tmp_path / "faces.csv"
     predictor = Predictor(release, Finder(Finding("none")))
     found = list(answers(predictor, pictures([str(photos)])))
-    journal = Journal(table, predictor, str(release))
+    journal = Journal(table, predictor)
     for answer in found:
         journal.add(answer)
     (photos / "a.png").write_bytes(png(17, size=80))
-    assert len(Journal(table, predictor, str(release)).rows) == 2
+    assert len(Journal(table, predictor).rows) == 2
     arguments = ["predict", str(photos), "--model", str(release), "--detector", "none", "--csv", str(table), "--again"]
     assert "done already" not in run(app, arguments).stderr
 

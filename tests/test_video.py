@@ -268,3 +268,22 @@ def test_mistakes_of_the_command_are_one_line(release, clip, tmp_path):
     twice = run(app, ["video", str(clip), str(clip.parent / "." / ".." / clip.parent.name / clip.name), *model, "--no-video"])
     assert (twice.exit_code, "another --out" in twice.stderr) == (1, True)
     assert run(app, ["video", str(clip), "--model", "nowhere"]).exit_code == 1
+
+
+def test_a_video_that_could_not_be_written_whole_is_an_error(tmp_path, monkeypatch):
+    frame = np.zeros((64, 64, 3), np.uint8)
+    with pytest.raises(VideoError, match="is the disk full"), Writer(tmp_path / "v.mp4", 25) as writer:
+        for _ in range(5):
+            writer.write(frame)
+        monkeypatch.setattr(writer, "_frames", 50)
+    with pytest.raises(VideoError, match="only 0 of 1"), Writer(tmp_path / "w.mp4", 25) as writer:
+        writer.write(frame)
+        monkeypatch.setattr(writer, "path", tmp_path / "away.mp4")
+
+
+def test_videos_of_one_name_keep_their_endings_and_shell_patterns_are_taken(tmp_path):
+    for name in ("a.mp4", "a.mkv", "b.part.mp4", "b.annotated.mp4"):
+        (tmp_path / name).touch()
+    names = {path.name: str(name) for path, name in found_in([str(tmp_path)])}
+    assert names == {"a.mp4": "a.mp4.mp4", "a.mkv": "a.mkv.mkv", "b.part.mp4": "b.part.mp4"}
+    assert [path.name for path, _ in found_in([f"{tmp_path}/**mkv"])] == ["a.mkv"]

@@ -84,6 +84,7 @@ def test_without_a_display_one_line_says_so(monkeypatch, release):
 
 def test_a_missing_camera_ends_the_command_with_one_line(monkeypatch, release):
     monkeypatch.setenv("DISPLAY", ":987")
+    monkeypatch.setattr("ferflow.webcam.check_window", lambda: None)  # there is no display, and this is not about one
     result = run(app, ["webcam", "--camera", "97", "--model", str(release), "--detector", "none"])
     assert (result.exit_code, "camera 97" in result.stderr) == (1, True)
 
@@ -203,3 +204,10 @@ def test_escape_and_the_windows_own_button_end_it(display, release, clip, tmp_pa
     session.press("Escape") if way == "Escape" else session.close()
     assert session.ended() == 0
     assert not list(tmp_path.glob("*.png"))
+
+
+def test_a_display_that_does_not_answer_is_said_and_does_not_end_python(monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":7654")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(WindowError, match="no window can be opened on :7654"):
+        check_window()

@@ -15,7 +15,8 @@ def load(model: str | Path = "models/release", *, threads: int = 1, **finding: A
     ``model`` is the folder of a release, an ONNX export, or a version in MLflow's registry (``models:/ferflow@champion``,
     ``models:/ferflow/3``), which needs MLflow; ``finding`` says how faces are found (``ferflow.Finding``: detector,
     threshold, min_size, margin, align, largest, max_faces). Raises ``FileNotFoundError`` where nothing is there,
-    ``ModelError`` for a file that is no release, ``LookupError`` for a version that the registry does not have.
+    ``ModelError`` for a file that is no release, ``LookupError`` for a version that the registry does not have, or where it
+    cannot be asked.
 
         predictor = ferflow.load("models/release", detector="haar")
         for face in predictor.predict("photo.jpg"):
@@ -25,5 +26,10 @@ def load(model: str | Path = "models/release", *, threads: int = 1, **finding: A
     if str(model).startswith(_REGISTRY):
         from ferflow import tracking  # takes seconds to load
 
-        path = tracking.registered_file(str(model))
+        if not tracking.has_store():
+            raise LookupError(f"{model}: no MLflow store here; set MLFLOW_TRACKING_URI, or go where mlflow.db lies")
+        try:
+            path = tracking.registered_file(str(model))
+        except tracking.TrackingError as error:
+            raise LookupError(f"MLflow cannot give {model}: {error}") from error
     return Predictor(path, Finder(Finding(**finding)), threads)

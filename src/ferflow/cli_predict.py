@@ -50,7 +50,7 @@ def predict(
             largest=largest,
         )  # fmt: skip
         errors = (
-            _into_table(predictor, model, found, table, again, draw)
+            _into_table(predictor, found, table, again, draw)
             if (table := csv or parquet)
             else _onto_screen(predictor, found, json, draw)
         )
@@ -92,19 +92,20 @@ def _onto_screen(predictor, paths: list[Path], json: bool, draw: Path | None) ->
     return errors
 
 
-def _into_table(predictor, model: str, paths: list[Path], table: Path, again: bool, draw: Path | None) -> list[str]:  # type: ignore[no-untyped-def]
+def _into_table(predictor, paths: list[Path], table: Path, again: bool, draw: Path | None) -> list[str]:  # type: ignore[no-untyped-def]
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ferflow.predicting import Journal, answers
+    from ferflow.predicting import Journal, answers, drawn_place
 
     unfinished = table.with_name(table.name + ".partial")
     if again:
         unfinished.unlink(missing_ok=True)
     elif table.is_file() and not unfinished.exists():
         raise FileExistsError(f"{table} is there already; --again writes it anew")
-    journal = Journal(table, predictor, model)
-    left = [path for path in paths if str(path) not in journal.rows]
+    journal = Journal(table, predictor)
+    undrawn = {path for path in paths if draw and not drawn_place(path, draw).exists()}
+    left = [path for path in paths if str(path) not in journal.rows or path in undrawn]
     if len(left) < len(paths):
         typer.echo(f"{len(paths) - len(left)} pictures were done already", err=True)
     columns = (TextColumn("predict"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -84,11 +84,15 @@ def _opencv(root: Path) -> Iterator[Finding]:
     window = next((line.split(":")[1].strip() for line in cv2.getBuildInformation().splitlines() if "GUI:" in line), "none")
     if window.upper() == "NONE" or not hasattr(cv2, "imshow"):
         yield Finding("window", "bad", "OpenCV has no window: the webcam cannot be shown", "pip install opencv-python")
-    elif platform.system() == "Linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        remedy = "start from a desktop session; 'ferflow video' and the web page need no display"
-        yield Finding("window", "note", f"OpenCV {cv2.__version__} can show windows ({window}), but there is no display", remedy)
+        return
+    from ferflow.webcam import WindowError, check_window
+
+    try:
+        check_window()
+    except WindowError as error:
+        yield Finding("window", "note", str(error), "start from a desktop session; all but 'ferflow webcam' needs no display")
     else:
-        yield Finding("window", "good", f"OpenCV {cv2.__version__} can show windows ({window})")
+        yield Finding("window", "good", f"OpenCV {cv2.__version__} shows windows ({window})")
 
 
 def _has(name: str) -> bool:

@@ -5,6 +5,7 @@ It needs numpy, OpenCV and ONNX Runtime, and imports no training library. It kno
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ class FacePrediction:
 
 class Predictor:
     """An exported model in ONNX Runtime, and the faces it is asked about. Threads may share it.
+    ``fingerprint`` is the SHA-256 of the file.
 
     ``model`` is the path of an ONNX export, of the folder in which ``model.onnx`` lies, or its bytes; ``finder`` finds the
     faces of pictures. Raises ``ModelError`` when it is no ferflow export, ``FileNotFoundError`` when there is no such file.
@@ -69,6 +71,7 @@ class Predictor:
             if not path.is_file():
                 raise FileNotFoundError(f"no model at {path}; 'make repro' makes models/release/model.onnx")
             model = path.read_bytes()
+        self.fingerprint = sha256(model).hexdigest()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

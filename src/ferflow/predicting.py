@@ -22,7 +22,27 @@ from ferflow.inference import FacePrediction, Predictor
 from ferflow.streaming import TrackedFace
 from ferflow.vocabulary import TASKS, probability_column
 
-SUFFIXES = {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".jpe", ".jp2", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp"}
+SUFFIXES = {
+    f".{ending}"
+    for ending in [
+        "avif",
+        "bmp",
+        "gif",
+        "heic",
+        "jfif",
+        "jpe",
+        "jpeg",
+        "jpg",
+        "jp2",
+        "mpo",
+        "pgm",
+        "png",
+        "ppm",
+        "tif",
+        "tiff",
+        "webp",
+    ]
+}
 _BATCH = 16  # pictures whose faces go through the network together
 
 
@@ -89,12 +109,12 @@ class Journal:
     Raises ``ValueError`` where what lies there is of others.
     """
 
-    def __init__(self, table: Path, predictor: Predictor, model: str) -> None:
+    def __init__(self, table: Path, predictor: Predictor) -> None:
         if table.is_dir():
             raise IsADirectoryError(f"{table} is a folder: name a file in it")
         self.path = table.with_name(table.name + ".partial")
-        head = {"model": model, "card": predictor.card.model_dump(mode="json"), "finding": str(predictor.finder.settings)}
-        self._head = sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
+        head = f"{predictor.fingerprint} {predictor.finder.settings}"
+        self._head = sha256(head.encode()).hexdigest()
         self.rows: dict[str, list[dict[str, Any]]] = {}
         if self.path.exists():
             self._restore()
@@ -105,10 +125,13 @@ class Journal:
     def _restore(self) -> None:
         lines = self.path.read_bytes().splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(b"\n")]  # the last one may have been cut off
-        if not whole or json.loads(whole[0]).get("journal") != self._head:
+        try:
+            head, *entries = [json.loads(line) for line in whole] or [{}]
+        except ValueError as error:
+            raise ValueError(f"{self.path} is damaged: remove it, or --again") from error
+        if not isinstance(head, dict) or head.get("journal") != self._head:
             raise ValueError(f"{self.path} is of another model or other settings: remove it, write to another file, or --again")
-        for line in whole[1:]:
-            entry = json.loads(line)
+        for entry in entries:
             if entry["stamp"] == _stamp(entry["image"]):  # a picture that changed since is looked at again
                 self.rows[entry["image"]] = entry["rows"]
         if len(whole) < len(lines):
@@ -170,6 +193,13 @@ def rows_of(answer: Answer) -> list[dict[str, Any]]:
     return rows or [place | {"faces": 0}]
 
 
+def drawn_place(image: Path, folder: Path) -> Path:
+    """Where ``write_drawn`` puts a picture."""
+    path = image.resolve()
+    place = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.relative_to(path.anchor)
+    return folder / place.with_name(place.name + ".png")
+
+
 def write_drawn(answer: Answer, folder: Path) -> Path:
     """Write the picture with its faces boxed and named, as PNG, below ``folder`` as it lies below where one is now.
 
@@ -177,11 +207,9 @@ def write_drawn(answer: Answer, folder: Path) -> Path:
     """
     if answer.rgb is None:
         raise ValueError(f"{answer.image} has no pixels to draw on")
+    out = drawn_place(Path(answer.image), folder)
     bgr = cv2.cvtColor(answer.rgb, cv2.COLOR_RGB2BGR)
     draw(bgr, [TrackedFace(number + 1, face) for number, face in enumerate(answer.faces)], Look(plane=False))
-    path = Path(answer.image).resolve()
-    place = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.relative_to(path.anchor)
-    out = folder / place.with_name(place.name + ".png")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(encode_png(np.ascontiguousarray(bgr[:, :, ::-1])))
     return out

@@ -5,6 +5,7 @@ Sound is not kept: OpenCV reads and writes pictures only. It knows no command li
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -114,6 +115,7 @@ class Writer:
         self.path, self.fps = path, fps
         self.codec: str | None = None
         self._writer: cv2.VideoWriter | None = None
+        self._frames = 0
 
     def write(self, pixels: np.ndarray) -> None:
         height, width = pixels.shape[:2]
@@ -122,6 +124,7 @@ class Writer:
         if height % 2 or width % 2:
             pixels = cv2.copyMakeBorder(pixels, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         self._writer.write(pixels)
+        self._frames += 1
 
     def _opened(self, size_wh: tuple[int, int]) -> cv2.VideoWriter:
         for codec in (codec for codec in CODECS[self.path.suffix] if codec not in _REFUSED):
@@ -137,8 +140,20 @@ class Writer:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._writer is not None:
-            self._writer.release()
+        if self._writer is None:
+            return
+        self._writer.release()
+        if error[0] is None:
+            self._check()
+
+    def _check(self) -> None:
+        """OpenCV says nothing of a full disk: the file has to open again and to have its frames, else ``VideoError``."""
+        capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
+        found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        good = capture.isOpened() and capture.read()[0]
+        capture.release()
+        if not good or 0 < found < self._frames - 1:  # some containers have no count
+            raise VideoError(f"{self.path}: only {found} of {self._frames} frames could be written; is the disk full?")
 
 
 def annotate(
@@ -233,6 +248,8 @@ def outputs(out: Path, name: Path, timeline: str | None, with_video: bool, suffi
 
 ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts", ".3gp")
 
+_OURS = (".annotated", ".annotated.part")
+
 
 def found_in(places: Sequence[str]) -> list[tuple[Path, Path]]:
     """Every video of files, folders (with what lies below) and patterns (``clips/**/*.mp4``), each with its relative name.
@@ -242,17 +259,23 @@ def found_in(places: Sequence[str]) -> list[tuple[Path, Path]]:
     """
     found: dict[Path, Path] = {}
     for place in places:
-        path = Path(place)
+        path = Path(place).expanduser() if place.startswith("~/") else Path(place)
         if path.is_dir():
             inside = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in ENDINGS]
-            found |= {file: file.relative_to(path) for file in inside if not file.stem.endswith((".annotated", ".part"))}
+            found |= {
+                file: file.relative_to(path) for file in inside if not file.stem.endswith((".annotated", ".annotated.part"))
+            }
         elif not path.exists() and set(place) & set("*?["):
             base = Path(*[part for part, _ in zip(path.parts, _plain(path.parts), strict=False)])
-            matches = sorted(Path(file) for file in glob(place, recursive=True) if Path(file).is_file())  # noqa: PTH207
+            matches = sorted(Path(file) for file in glob(str(path), recursive=True) if Path(file).is_file())  # noqa: PTH207
             found |= {file: file.relative_to(base) for file in matches} or {path: Path(path.name)}
         else:
             found[path] = Path(path.name)
-    return list(found.items())
+    names = Counter(name.with_suffix("") for name in found.values())
+    return [  # a.mp4 beside a.mkv: each keeps its ending, or the results of one would replace the other's
+        (path, name if names[name.with_suffix("")] == 1 else name.with_name(name.name + name.suffix))
+        for path, name in found.items()
+    ]
 
 
 def _plain(parts: Sequence[str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ No picture is stored, except by the key for a screenshot. It knows no command li
 """
 
 import os
+import subprocess
 import sys
 import time
 from collections import deque
@@ -176,9 +177,22 @@ def _judged(face: FacePrediction, threshold: float) -> FacePrediction:
     return replace(face, certain=None if face.confidence is None else face.confidence >= threshold)
 
 
+_TRY = "import cv2; cv2.namedWindow('ferflow'); cv2.waitKey(1); cv2.destroyAllWindows()"
+
+
 def check_window() -> None:
-    """Raise ``WindowError`` where there is no display or no window in this OpenCV; asking OpenCV itself would end Python."""
+    """Raise ``WindowError`` where there is no display or no window in this OpenCV.
+
+    A process of its own tries it: where a display does not answer, OpenCV's window ends the process that asks.
+    """
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise WindowError("there is no display here (DISPLAY is not set); 'ferflow video' writes files instead")
     if "GUI:                           NONE" in cv2.getBuildInformation():
         raise WindowError("this OpenCV has no window (opencv-python-headless); install opencv-python in its place")
+    try:
+        tried = subprocess.run([sys.executable, "-c", _TRY], capture_output=True, timeout=60, check=False).returncode
+    except subprocess.TimeoutExpired:
+        tried = 1
+    if tried:
+        where = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or "the screen"
+        raise WindowError(f"no window can be opened on {where}; 'ferflow video' writes files instead")

@@ -177,7 +177,7 @@ def _judged(face: FacePrediction, threshold: float) -> FacePrediction:
     return replace(face, certain=None if face.confidence is None else face.confidence >= threshold)
 
 
-_TRY = "import cv2; cv2.namedWindow('ferflow'); cv2.waitKey(1); cv2.destroyAllWindows()"
+_TRY = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1); cv2.destroyAllWindows()"
 
 
 def check_window() -> None:

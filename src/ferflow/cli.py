@@ -23,8 +23,7 @@ app.command()(cli_export.export)
 
 
 def _fail(error: Exception) -> None:
-    message = error.args[0] if isinstance(error, KeyError) and error.args else error  # a KeyError quotes its message
-    typer.echo(f"ferflow: {message}", err=True)
+    typer.echo(f"ferflow: {error}", err=True)
     raise typer.Exit(1)
 
 

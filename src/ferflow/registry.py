@@ -18,6 +18,13 @@ Entry = TypeVar("Entry")
 _entries: dict[tuple[str, str], Any] = {}
 
 
+class UnknownEntryError(KeyError):
+    """No entry of that name; unlike a plain ``KeyError`` it prints its message without quotes."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 def register(entry: Entry) -> Entry:
     """Register a function or class under the name of the file (and the kind of the folder) it stands in."""
     _, kind, name = entry.__module__.rsplit(".", 2)
@@ -47,6 +54,6 @@ def check_options(entry: Callable[..., Any], where: str, options: dict[str, Any]
 def get(kind: str, name: str) -> Callable[..., Any]:
     """The entry registered under ``name``; a ``KeyError`` that lists the known names if there is none."""
     if name not in names(kind):
-        raise KeyError(f"no {kind} entry is called {name!r}; known: {', '.join(names(kind))}")
+        raise UnknownEntryError(f"no {kind} entry is called {name!r}; known: {', '.join(names(kind))}")
     import_module(f"ferflow.{kind}.{name}")
     return _entries[kind, name]

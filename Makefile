@@ -3,14 +3,15 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 unexport CONDA_PREFIX PYTHONHOME
+unexport PYTHONDONTWRITEBYTECODE # some containers set it: then every process compiles PyTorch, MLflow and Prefect again
 export BENTOML_DO_NOT_TRACK := True
 export MLFLOW_DISABLE_TELEMETRY := true
 SETUP := .venv/.ready
 
-.PHONY: help setup repro test check serve ui lock clean
+.PHONY: help setup repro test test-long coverage check serve ui retrain schedule drill docs reference lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: $(SETUP) ## make .venv and install the locked requirements
 
@@ -29,11 +30,18 @@ repro: setup ## run the whole pipeline (dvc repro) and print what came out
 test: setup ## run the tests, a file a core
 	OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-check: setup ## format, lint, types, layers
+test-long: setup ## the tests that take minutes each: clusters, killed workers, schedules, real servers (an hour at most)
+	python -m pytest -m long
+
+coverage: setup ## the tests, with the lines that they run (slower), and which take longest
+	OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=20 --cov=ferflow --cov-report=term:skip-covered
+
+check: setup ## format, lint, types, layers, dependencies
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports
+	deptry .
 
 serve: setup ## answer predictions on http://127.0.0.1:3000
 	bentoml serve
@@ -41,11 +49,30 @@ serve: setup ## answer predictions on http://127.0.0.1:3000
 ui: setup ## MLflow on http://127.0.0.1:5000 and Prefect on http://127.0.0.1:4200
 	python -m flows.ui
 
+docs: setup ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo site/index.html
+
+reference: setup ## write the tables of docs/reference from the code
+	python -m ferflow.reference
+
+retrain: setup ## fold feedback, train, and promote what passes the gate, now
+	python -m flows.retraining
+
+schedule: setup ## monitoring, retraining and the pipeline on schedules and events, until Ctrl-C
+	python -m flows.schedule
+
+drill: setup ## the whole loop on drawn faces in a copy of the project, as a timeline (a quarter of an hour)
+	python -m flows.drill
+
 lock: setup ## resolve the requirements again
 	uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --python-version 3.11 \
 		--override requirements/overrides.txt --quiet --upgrade --output-file requirements/lock.txt --custom-compile-command "make lock"
+	uv pip compile pyproject.toml --extra serve --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
+		--override requirements/overrides.txt --constraints requirements/lock.txt \
+		--quiet --output-file requirements/serve.txt --custom-compile-command "make lock"
 	uv pip compile requirements/tensorflow.in --generate-hashes --no-emit-index-url --python-version 3.11 \
 		--quiet --upgrade --output-file requirements/tensorflow.txt --custom-compile-command "make lock"
 
-clean: ## remove caches and the state of local servers; data, models and reports stay
-	rm -rf .ferflow .prefect .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dvc_plots
+clean: ## remove caches and the runs of local servers; data, models, reports, the log and its keys stay
+	rm -rf .ferflow/results .ferflow/runs .ferflow/pipeline .ferflow/*.log .ferflow/companion-* .prefect .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dvc_plots

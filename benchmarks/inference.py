@@ -3,8 +3,8 @@
     python benchmarks/inference.py [--network ensemble] [--media FOLDER] [--yunet FILE] [--peer PYTHON]
 
 To be run in a project whose pipeline has run. Every figure is a median of rounds that take turns, so that a slow moment of the
-machine strikes all alike; ratios are of the same round. ``--media`` holds one_face.mp4 and several_faces.mp4; ``--peer`` is the
-Python of an environment that has the packages fer, setuptools<81 and opencv-contrib-python<5.
+machine strikes all alike; a ratio is the median of the rounds' ratios. ``--media`` holds one_face.mp4 and several_faces.mp4;
+``--peer`` is the Python of an environment that has the packages fer, setuptools<81 and opencv-contrib-python<5.
 Writes reports/benchmarks/inference.md.
 """
 
@@ -66,7 +66,7 @@ def main() -> None:
     lines = [
         "# What predictions cost\n",
         f"{os.cpu_count()} cores, one thread a runtime, medians of {ROUNDS} rounds that take turns; load at the start "
-        f"{os.getloadavg()[0]:.1f}.\n",
+        f"{os.getloadavg()[0]:.1f}.\nRatios are medians of the rounds' ratios, not ratios of the medians.\n",
     ]
     with tempfile.TemporaryDirectory() as folder:
         lines += classifier(given.network, Path(folder))

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from ferflow.registry import names
-from flows.companion import STATE, ensure, start_stage
+from flows.companion import STATE, Job, ensure, recorded, start_stage
 
 
 def main() -> int:
@@ -26,16 +26,20 @@ def main() -> int:
     result.parent.mkdir(parents=True, exist_ok=True)
     job = start_stage(stage, arguments, result)
 
+    code = _recorded(stage, arguments, job, result) if recorded() else job.wait()
+    if code == 0:
+        note_wall_time(result)
+    return code
+
+
+def _recorded(stage: str, arguments: list[str], job: Job, result: Path) -> int:
+    """The stage's exit code; Prefect has it, too, if it can be loaded and its server answers."""
     try:
         from flows.stages import record  # loads Prefect: seconds in which the stage is already at work
     except Exception as error:  # a broken Prefect must not fail a stage
         print(f"Prefect cannot be loaded, so {stage} is not recorded: {error}", file=sys.stderr)
-        code = job.wait()
-    else:
-        code = record(stage, arguments, job, result)
-    if code == 0:
-        note_wall_time(result)
-    return code
+        return job.wait()
+    return record(stage, arguments, job, result)
 
 
 def note_wall_time(result: Path) -> None:

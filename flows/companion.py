@@ -19,7 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from importlib import import_module
 from pathlib import Path
@@ -31,7 +31,8 @@ from urllib.request import urlopen
 import psutil
 
 STATE = Path(".ferflow")
-SOCKET = STATE / "companion.sock"
+_HOST = socket.gethostname()  # machines may share this folder, and each has a companion of its own
+SOCKET = STATE / f"companion-{_HOST}.sock"
 _WAITED_IN_VAIN = STATE / "no-prefect-server"
 DEFAULT_API = "http://127.0.0.1:4200/api"
 _USE_TORCH = ("train", "distil", "export")
@@ -40,12 +41,24 @@ _SERVER_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # its telemetry blocks without a network
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
     "PREFECT_CLI_PROMPT": "false",
+    # kept in memory, the leases of running flows would be lost with the server, and limits of concurrency full for ever
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 
 
 def api_url() -> str:
     """The address of Prefect's API: ``PREFECT_API_URL``, or port 4200 on loopback."""
     return os.environ.get("PREFECT_API_URL", DEFAULT_API)
+
+
+def is_local() -> bool:
+    """Whether that is an address of this machine, where a server is started if none answers."""
+    return urlsplit(api_url()).hostname in ("127.0.0.1", "localhost")
+
+
+def recorded() -> bool:
+    """Whether Prefect is to hear of the stages; ``FERFLOW_RECORD=0`` says no, which saves its three seconds a stage."""
+    return os.environ.get("FERFLOW_RECORD", "1") != "0"
 
 
 def answers(address: str, timeout: float = 1.0) -> bool:
@@ -72,11 +85,28 @@ def wait_for_server(seconds: float) -> bool:
     return up
 
 
+def descendants(process: int) -> list[psutil.Process]:
+    """What a process has started, and what that has; nothing where it is gone."""
+    with suppress(psutil.Error):
+        return psutil.Process(process).children(recursive=True)
+    return []
+
+
+def end_all(processes: list[psutil.Process], seconds: float = 10) -> None:
+    """Tell processes to end, and kill those that do not in time."""
+    for one in processes:
+        with suppress(psutil.Error):
+            one.terminate()
+    for one in psutil.wait_procs(processes, seconds)[1]:
+        with suppress(psutil.Error):
+            one.kill()
+
+
 @contextmanager
 def prefect_server(log: Path) -> Iterator[subprocess.Popen[bytes] | None]:
     """A Prefect server on loopback for as long as the block runs; None when one answers already or the address is remote."""
     address = urlsplit(api_url())
-    if server_answers() or address.hostname not in ("127.0.0.1", "localhost"):
+    if server_answers() or not is_local():
         yield None
         return
     home = Path(os.environ.get("PREFECT_HOME", ".prefect")).resolve()
@@ -129,8 +159,10 @@ def _listens() -> bool:
 
 
 def _run_to_accompany() -> int:
-    """The process id of the ``dvc`` above this process; without one, of this process."""
+    """The process that ``FERFLOW_RUN`` names (a pipeline, or a worker of it), or the ``dvc`` above this one, or this one."""
     process = psutil.Process()
+    with suppress(psutil.Error, ValueError):
+        return psutil.Process(int(os.environ.get("FERFLOW_RUN", ""))).pid
     for parent in process.parents():
         with suppress(psutil.Error):
             if any(Path(word).name == "dvc" for word in parent.cmdline()[:3]):
@@ -193,7 +225,7 @@ def main() -> None:
     accompanied = psutil.Process(int(sys.argv[1]))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the server it started is stopped, too
     STATE.mkdir(exist_ok=True)
-    lock = (STATE / "companion.lock").open("w")
+    lock = (STATE / f"companion-{_HOST}.lock").open("w")
     if not _take(lock):
         return  # another companion is already there
     SOCKET.unlink(missing_ok=True)
@@ -202,7 +234,7 @@ def main() -> None:
     listener.bind(str(SOCKET))
     listener.listen(64)
     listener.settimeout(0.1)
-    with prefect_server(STATE / "prefect-server.log"):
+    with prefect_server(STATE / "prefect-server.log") if recorded() else nullcontext():
         try:
             _serve(listener, accompanied)
         finally:
@@ -297,6 +329,7 @@ def _fork(request: dict[str, Any], descriptors: list[int], listener: socket.sock
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.environ.clear()
         os.environ.update(request["environment"])
+        _heed_threads()
         sys.argv = [request["module"].rpartition(".")[2], *request["arguments"]]
         runpy.run_module(request["module"], run_name="__main__", alter_sys=False)
         code = 0
@@ -308,6 +341,13 @@ def _fork(request: dict[str, Any], descriptors: list[int], listener: socket.sock
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _heed_threads() -> None:
+    """``OMP_NUM_THREADS`` as a fresh interpreter would heed it: torch read it when it was loaded, before this child was."""
+    said, torch = os.environ.get("OMP_NUM_THREADS", ""), sys.modules.get("torch")
+    if torch is not None and said.isdigit() and int(said):
+        torch.set_num_threads(int(said))
 
 
 def _exit_code(stop: SystemExit) -> int:

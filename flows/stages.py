@@ -1,4 +1,7 @@
-"""The Prefect flow of every stage: named tasks, retries where something outside can fail, the result as a table."""
+"""The Prefect flow of every stage: named tasks, retries where something outside can fail, the result as a table.
+
+What a stage does is not known here; it runs in a process of its own.
+"""
 
 import logging
 import os

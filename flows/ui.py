@@ -1,4 +1,7 @@
-"""``make ui``: MLflow's and Prefect's pages on loopback until Ctrl-C."""
+"""``make ui``: MLflow's and Prefect's pages on loopback until Ctrl-C.
+
+It knows how they are started and nothing of what they show.
+"""
 
 import os
 import signal

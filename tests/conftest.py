@@ -1,10 +1,12 @@
 """What several tests need: drawn faces, a small manifest, and the real data where it is there."""
 
+import logging
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from postgres import postgres  # noqa: F401
 
 from ferflow import params
 from ferflow.card import Card
@@ -18,6 +20,14 @@ from ferflow.vocabulary import EXPRESSIONS
 
 ROOT = Path(__file__).parent.parent
 ACTION_UNITS = ROOT / "src/ferflow/datasets/synthetic.yaml"
+
+
+@pytest.fixture(autouse=True)
+def own_loggers():
+    """BentoML's configuration of logging, once called in this process, leaves every logger before it switched off."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "ferflow":
+            logging.getLogger(name).disabled = False
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +62,15 @@ def network():
 @pytest.fixture(scope="session")
 def release(network, tmp_path_factory) -> Path:
     """That ensemble as an ONNX file."""
-    card = Card(name="t", members={"a": "cnn"}, input_size=40, modality="rgb", tasks=TASKS, dataset="d", parameters=1)
+    card = Card(
+        name="t",
+        members={"gray": "cnn", "rgb": "resnet10t"},
+        input_size=40,
+        modality="rgb",
+        tasks=TASKS,
+        dataset="d",
+        parameters=1,
+    )
     return get("exporters", "onnx").write(Source(network, card), tmp_path_factory.mktemp("release"))
 
 

@@ -12,14 +12,24 @@ from ferflow.cli import app
 from ferflow.registry import names
 
 run = CliRunner().invoke
-MODELS = {"train", "compare", "promote", "rollback"}
+MODELS = {"train", "compare", "gate", "promote", "rollback"}
 
 
 def test_help_names_every_command_and_each_has_an_example():
     commands = [command.name or command.callback.__name__ for command in app.registered_commands]
-    assert {"preset", "ablation", "search", "results", "evaluate", "list", *MODELS, "predict", "doctor", "export"} == set(
-        commands
-    )
+    assert {
+        "preset",
+        "ablation",
+        "search",
+        "results",
+        "evaluate",
+        "list",
+        *MODELS,
+        "predict",
+        "doctor",
+        "export",
+        "monitor",
+    } == set(commands)
     assert all(name in run(app, ["--help"]).output for name in commands)
     for name in commands:
         assert f"Example: ferflow {name}" in run(app, [name, "--help"]).output

@@ -1,11 +1,9 @@
 """Downloads from a real server on loopback: whole, in two goes, damaged, and not at all."""
 
 import hashlib
-import threading
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from loopback import giving
 
 from ferflow import downloads
 from ferflow.datasets import About, Remote
@@ -13,47 +11,10 @@ from ferflow.datasets import About, Remote
 DATA = bytes(range(256)) * 4000
 
 
-class Server(BaseHTTPRequestHandler):
-    """Gives DATA, with ranges; of a path with 'cut' only half when asked for the whole."""
-
-    def __init__(self, seen, *args):
-        self.seen = seen
-        super().__init__(*args)
-
-    def do_GET(self):
-        self.seen.append((self.path, self.headers.get("Range")))
-        if "missing" in self.path:
-            self.send_error(404)
-            return
-        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
-        if start >= len(DATA):
-            self.send_error(416)
-            return
-        if "chunked" in self.path and not start:
-            self.protocol_version = "HTTP/1.1"
-            self.send_response(200)
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            self.wfile.write(b"7d000\r\n" + DATA[:512_000])  # and no end of the chunk
-            self.close_connection = True
-            return
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(DATA) - start))
-        self.end_headers()
-        self.wfile.write(DATA[start : len(DATA) // 2 if "cut" in self.path and not start else None])
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def server():
-    seen: list = []
-    made = ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, seen))
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{made.server_port}", seen
-    made.shutdown()
-    made.server_close()
+    with giving(DATA) as found:
+        yield found
 
 
 def about(*remotes, **changes) -> About:

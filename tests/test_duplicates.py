@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from ferflow import duplicates
 from ferflow.duplicates import connect, duplicate_groups, near_pairs
 from ferflow.measuring import perceptual_hash
 
@@ -27,13 +28,14 @@ def test_no_pair_within_the_distance_is_missed_whichever_bits_differ():
         assert np.array_equal(near_pairs(hashes, same, distance, 0.9), brute(hashes, distance))
 
 
-def test_a_bucket_larger_than_a_block_is_searched_whole():
-    hashes = np.full(3000, 7, np.uint64)
-    thumbnails = np.tile(np.arange(256, dtype=np.uint8), (3000, 1))
-    hashes[:1500] += np.arange(1500, dtype=np.uint64) << np.uint64(32)  # 1,500 hashes that share their low half, and a crowd
+def test_a_bucket_larger_than_a_block_is_searched_whole(monkeypatch):
+    monkeypatch.setattr(duplicates, "_BLOCK", 128)
+    hashes = np.full(900, 7, np.uint64)
+    thumbnails = np.tile(np.arange(256, dtype=np.uint8), (900, 1))
+    hashes[:300] += np.arange(300, dtype=np.uint64) << np.uint64(32)  # 300 hashes that share their low half, and a crowd
     pairs = near_pairs(hashes, thumbnails, 16, 0.9)
-    differ = np.bitwise_count(hashes[:1500, None] ^ hashes[None, :1500]) <= 16
-    assert len(pairs) == np.triu(differ, 1).sum() + 1500, "all pairs outside the crowd, and the crowd through its first"
+    differ = np.bitwise_count(hashes[:300, None] ^ hashes[None, :300]) <= 16
+    assert len(pairs) == np.triu(differ, 1).sum() + 600, "all pairs outside the crowd, and the crowd through its first"
 
 
 def test_a_crowd_of_one_hash_is_joined_without_listing_its_pairs():

@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from ferflow.detectors import Detection, asset
+from ferflow.detectors import Detection, asset, shrink
 from ferflow.finding import Finder, Finding, align_face, crop_face
 from ferflow.images import read
+from ferflow.registry import get
 
 PICTURE = np.zeros((100, 200, 3), np.uint8)
 MANY = [
@@ -149,3 +150,20 @@ def test_auto_takes_yunet_where_its_asset_is_and_refuses_another_file(shared, tm
     (tmp_path / asset("yunet").file).write_bytes(b"junk")
     with pytest.raises(OSError, match="is not the face_detection_yunet"):
         Finder()
+
+
+@pytest.mark.parametrize("size_wh", [None, (301, 203), (33, 300)])  # of tiny ones OpenCV says now this, now that
+@pytest.mark.parametrize("name", ["group_8.jpg", "two_people.jpg"])
+def test_yunet_finds_what_opencv_s_own_runtime_finds(shared, name, size_wh):
+    file = shared / "models/face_detection_yunet_2023mar.onnx"
+    bgr = cv2.imread(str(shared / "media" / name))
+    bgr = shrink(bgr if size_wh is None else cv2.resize(bgr, size_wh), 1280)[0]
+    network = cv2.FaceDetectorYN.create(str(file), "", bgr.shape[1::-1], score_threshold=0.6)
+    _, rows = network.detect(bgr)
+    expected = [] if rows is None else sorted((row for row in rows if np.isfinite(row).all()), key=lambda row: -row[14])
+    found = get("detectors", "yunet")(file)(np.ascontiguousarray(bgr[:, :, ::-1]))
+    assert len(found) == len(expected)
+    for face, row in zip(found, expected, strict=True):
+        assert face.box_xyxy == pytest.approx((row[0], row[1], row[0] + row[2], row[1] + row[3]), abs=1e-2)
+        assert np.ravel(face.eyes_xy) == pytest.approx(row[4:8], abs=1e-2)
+        assert face.score == pytest.approx(row[14], abs=1e-5)

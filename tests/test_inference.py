@@ -27,6 +27,18 @@ def test_the_export_answers_as_pytorch_does_for_any_batch(network, release):
     assert Predictor(release).outputs(faces[:1])["expression"].shape == (1, 8)
 
 
+def test_the_members_of_an_ensemble_answer_beside_it_and_their_weighted_mean_is_its_own(release):
+    predictor = Predictor(release)
+    faces = np.random.default_rng(0).integers(0, 255, (70, 40, 40, 3), dtype=np.uint8)
+    whole, parts = predictor.with_parts(faces)
+    assert all(np.array_equal(whole[task], values) for task, values in predictor.outputs(faces).items())
+    assert list(parts) == ["gray", "rgb"]
+    for task, values in whole.items():
+        assert np.allclose(0.4 * parts["gray"][task] + 0.6 * parts["rgb"][task], values, atol=1e-5)
+    alone = predictor.describe([Detection((0, 0, 9, 9), 1.0)], {"gender": parts["rgb"]["gender"][:1]})
+    assert (alone[0].expression, alone[0].valence, alone[0].gender in ("male", "female")) == (None, None, True)
+
+
 def test_the_card_travels_inside_the_file(release):
     card = Predictor(release.read_bytes()).card
     assert card.tasks == TASKS

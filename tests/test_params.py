@@ -32,6 +32,7 @@ def test_a_member_takes_from_training_what_it_leaves_out_and_keeps_its_own():
         (lambda c: c["export"].update(formats=["magic"]), "known: checkpoint, keras"),
         (lambda c: c["training"].update(heads={"age": "magic"}), "known: affect, affect_ccc, classification, ordinal"),
         (lambda c: c["split"].update(val=0.6, test=0.5), "something to train on"),
+        (lambda c: c["monitor"].update(min_rows=10), "monitor.min_rows"),
         (lambda c: c["training"]["task_weights"].update(mood=1), "mood"),
         (lambda c: c.update(members={}), "members"),
         (lambda c: c.update(members=3), "not a mapping"),

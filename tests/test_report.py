@@ -1,10 +1,10 @@
 """The page: self-contained, sortable, looked at by a real browser; and what its tables say."""
 
 import re
-import shutil
 import subprocess
 from html import unescape
 
+import browser
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,18 +56,10 @@ def test_the_page_stands_alone_and_escapes_what_it_is_given(html):
 
 
 def test_a_browser_shows_its_pictures_and_sorts_its_tables(html, tmp_path):
-    if not (browser := shutil.which("chromium") or shutil.which("google-chrome")):
-        pytest.skip("no Chromium here: apt install chromium")
     (tmp_path / "index.html").write_text(html.replace("</body>", SORTED + "</body>"))
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--virtual-time-budget=5000",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ]
+    flags = [*browser.flags(tmp_path / "profile"), "--virtual-time-budget=5000"]
     done = subprocess.run(
-        [browser, *flags, "--dump-dom", f"file://{tmp_path / 'index.html'}"],
+        [browser.chromium(), *flags, "--dump-dom", f"file://{tmp_path / 'index.html'}"],
         capture_output=True,
         text=True,
         timeout=120,

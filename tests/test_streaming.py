@@ -83,16 +83,16 @@ def test_bgr_frames_give_what_rgb_frames_give(predictor, rgb):
 
 
 def test_live_answers_before_the_next_frame_comes(predictor, rgb):
-    asked = []
+    answered = [threading.Event() for _ in range(6)]
 
     def slow():
         for shot in numbered(rgb[:6], 25):
-            asked.append(shot.index)
             yield shot
-            time.sleep(0.3)
+            assert answered[shot.index].wait(20), f"frame {shot.index} was not answered before the next one came"
 
-    late = [asked[-1] - frame.index for frame in stream(predictor, slow(), Streaming(detect_every=3, live=True))]
-    assert late == [0] * 6
+    for frame in stream(predictor, slow(), Streaming(detect_every=3, live=True)):
+        answered[frame.index].set()
+    assert all(one.is_set() for one in answered)
 
 
 def test_frames_without_a_face_and_no_frames_at_all(release):

@@ -11,9 +11,11 @@ import yaml
 from conftest import ROOT
 
 from ferflow import params
+from ferflow.images import decode, image_statistics, resize, to_gray
 from ferflow.params import ParamsError
 from ferflow.released import load_ensemble
-from ferflow.stages import cost, distil, ensemble, evaluate, explain, export, report, robustness, split, train, validate
+from ferflow.stages import MANIFEST, cost, distil, ensemble, evaluate, explain, export, report, robustness, split, train, validate
+from ferflow.tables import read_images
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +120,19 @@ def test_a_student_or_member_can_be_what_is_released():
         released = pd.read_parquet("models/release/reference.parquet")
         own = pd.read_parquet(f"{folder}/predictions.parquet")
         assert released["confidence"].tolist() == own[own["split"] == "test"]["confidence"].tolist()
+        assert _as_the_service_measures(released)
+
+
+def _as_the_service_measures(released: pd.DataFrame) -> bool:
+    """Whether the reference says of its pictures what the service writes into its log of the same crops."""
+    card = json.loads(params.Path("models/release/card.json").read_text())
+    images = read_images(MANIFEST, set(released["id"]))
+    for row in released.head(10).to_dict("records"):
+        crop = resize(decode(images[row["id"]]), card["input_size"])
+        found = image_statistics(to_gray(crop)[:, :, 0])
+        if found != pytest.approx({name: row[name] for name in found}, rel=1e-5):
+            return False
+    return bool((released["certain"] == (released["confidence"] >= np.float32(card["certain_above"]))).all())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 import pickle
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT
+from loopback import free_port
 from timm.optim import create_optimizer_v2
 
 from ferflow import params, presets
@@ -346,7 +346,7 @@ def test_a_training_killed_in_the_middle_of_an_epoch_goes_on(loaded, member, tmp
     assert all(torch.equal(weights[name], value) for name, value in expected.items())
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -373,10 +373,7 @@ def test_two_machines_share_a_training_and_the_first_has_the_result(loaded, memb
         train(across, tasks, faces["gray"]["train"], faces["gray"]["val"], 1)
     (tmp_path / "job").write_bytes(pickle.dumps((across, tasks, faces["gray"]["train"], faces["gray"]["val"])))
     (tmp_path / "train.py").write_text(KILLED)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    machines = []
+    machines, port = [], free_port()
     for rank in range(2):  # each with a folder of its own, as machines have
         (tmp_path / str(rank)).mkdir()
         launcher = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", f"--node-rank={rank}"]

@@ -23,7 +23,7 @@ from ferflow.inference import Predictor
 from ferflow.sprites import paste, sprite
 from ferflow.streaming import TrackedFace
 from ferflow.timeline import main_track
-from ferflow.video import Video, VideoError, Writer, annotate, found_in
+from ferflow.video import Video, VideoError, Writer, annotate, found_in, is_video
 from ferflow.vocabulary import EXPRESSIONS
 
 run = CliRunner().invoke
@@ -42,6 +42,14 @@ def predictor(release) -> Predictor:
 def read(path: Path) -> list[np.ndarray]:
     with Video(path) as video:
         return [shot.pixels for shot in video.shots()]
+
+
+def test_what_begins_as_no_video_is_none(tmp_path):
+    for name, codec in (("a.avi", "MJPG"), ("a.mp4", "mp4v"), ("a.webm", "VP80")):
+        assert is_video(clips.write(tmp_path / name, clips.frames(3), codec=codec)), name
+    for words in (b"", b"GIF", b"ffconcat version 1.0\nfile /etc/passwd\n", b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\n", b"#EXTM3U\n"):
+        (tmp_path / "file").write_bytes(words)
+        assert not is_video(tmp_path / "file")
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])

@@ -5,6 +5,8 @@ From Python: ``ferflow.load("models/release").predict("photo.jpg")``. Nothing he
 
 from typing import TYPE_CHECKING, Any
 
+from ferflow import components
+
 if TYPE_CHECKING:
     from ferflow.api import load
     from ferflow.finding import Finder, Finding
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FacePrediction", "Finder", "Finding", "ImageError", "ModelError", "Predictor", "load"]
 _PLACES = {"load": "api", "Finder": "finding", "Finding": "finding", "ImageError": "images"}
+
+components.apply()  # here, as everything else comes after: MLflow and Prefect read the environment when they are imported
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,7 @@
-"""``ferflow data suspects``: which labels a trained member and its neighbours do not believe, as a table and a picture."""
+"""``ferflow data suspects``: which labels a trained member and its neighbours do not believe, as a table and a picture.
+
+It reads the pipeline's files and writes the report; how a suspect is found it does not know: that is ``suspects``.
+"""
 
 from pathlib import Path
 

@@ -33,6 +33,11 @@ class Card(BaseModel):
     certain_above: float = 0.0
 
 
+def part_name(member: str, task: str) -> str:
+    """What the output of one member of an ensemble is called in its ONNX graph; tasks alone are the combined ones."""
+    return f"{member}/{task}"
+
+
 def task_columns(task: str, names: tuple[str, ...]) -> list[str]:
     """Columns of one task's outputs: a probability a class, or the values themselves for affect."""
     if TASKS[task].kind == "affect":

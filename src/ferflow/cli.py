@@ -1,4 +1,7 @@
-"""The command ``ferflow``. Libraries are imported inside the commands, so that ``--help`` answers at once."""
+"""The command ``ferflow``. Libraries are imported inside the commands, so that ``--help`` answers at once.
+
+It owns which commands there are and the words that they print; what they do stands in the modules that they call.
+"""
 
 import sys
 from pathlib import Path
@@ -6,7 +9,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from ferflow import cli_assets, cli_data, cli_export, cli_models, cli_predict, cli_video
+from ferflow import cli_assets, cli_data, cli_export, cli_keys, cli_models, cli_monitor, cli_predict, cli_serve, cli_video
+from ferflow.cli_errors import fail
 
 app = typer.Typer(
     name="ferflow",
@@ -18,13 +22,10 @@ app = typer.Typer(
 
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_assets.app, name="assets")
+app.add_typer(cli_keys.app, name="keys")
 app.add_typer(cli_video.app)
+app.add_typer(cli_serve.app)
 app.command()(cli_export.export)
-
-
-def _fail(error: Exception) -> None:
-    typer.echo(f"ferflow: {error}", err=True)
-    raise typer.Exit(1)
 
 
 @app.command()
@@ -47,9 +48,8 @@ def preset(
     try:
         blocks = presets.apply(name, data)
     except ParamsError as error:
-        _fail(error)
-    else:
-        typer.echo(f"params.yaml: {', '.join(blocks)} are now those of {name}. Next: dvc repro")
+        fail(error)
+    typer.echo(f"params.yaml: {', '.join(blocks)} are now those of {name}. Next: dvc repro")
 
 
 @app.command()
@@ -74,8 +74,7 @@ def ablation(
         if write:
             presets.set_members(lambda text: with_members(text, found))
     except params.ParamsError as error:
-        _fail(error)
-        return
+        fail(error)
     typer.echo("\n".join(f"{name}: {entry}" for name, entry in found.items()))
     typer.echo(
         f"{len(found)} members" + (" in params.yaml. Next: dvc repro" if write else "; --write puts them into params.yaml")
@@ -99,7 +98,7 @@ def search(member: Annotated[str, typer.Argument(help="A member of params.yaml."
     try:
         typer.echo(searching.run(member).as_text())
     except (ParamsError, StageError, ValueError) as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command()
@@ -114,7 +113,7 @@ def results() -> None:
     try:
         typer.echo(report.text())
     except StageError as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command()
@@ -149,10 +148,18 @@ def evaluate(
         dataset = Dataset(source=source, path=path, image_size=predictor.card.input_size, options=options)
         typer.echo(evaluating.run(predictor, dataset, out, detector is not None, resamples, seed=0).as_text())
     except (ModelError, OSError, KeyError, ValueError) as error:
-        _fail(error)
+        fail(error)
 
 
-for command in (cli_predict.predict, cli_models.train, cli_models.compare, cli_models.promote, cli_models.rollback):
+for command in (
+    cli_predict.predict,
+    cli_models.train,
+    cli_models.compare,
+    cli_models.gate,
+    cli_models.promote,
+    cli_models.rollback,
+    cli_monitor.monitor,
+):
     app.command()(command)
 
 
@@ -194,10 +201,23 @@ def list_entries(
     from ferflow.registry import KINDS, names
 
     if kind is not None and kind not in KINDS:
-        _fail(ValueError(f"no kind is called {kind!r}; known: {', '.join(KINDS)}"))
+        fail(f"no kind is called {kind!r}; known: {', '.join(KINDS)}")
     for one in [kind] if kind else KINDS:
         typer.echo(f"{one}: {', '.join(names(one))}")
 
 
+def main() -> None:
+    """Run a command; one that needs a package of an extra that is not installed says which."""
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        from ferflow.extras import missing
+
+        if (words := missing(error.name or "")) is None:
+            raise
+        typer.echo(f"ferflow: {words}", err=True)
+        sys.exit(1)
+
+
 if __name__ == "__main__":
-    sys.exit(app())
+    main()

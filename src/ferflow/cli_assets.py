@@ -1,20 +1,20 @@
-"""``ferflow assets``: the files that detectors need, where they lie, and how they get there."""
+"""``ferflow assets``: the files that detectors need, where they lie, and how they get there.
+
+It owns the words on the screen; where files lie and how they are fetched is known to ``assets`` alone.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from ferflow.cli_errors import fail
+
 if TYPE_CHECKING:
     from ferflow.assets import Asset
 
 app = typer.Typer(help="Model files of detectors: list, fetch, add.", no_args_is_help=True)
 _Folder = Annotated[Optional[Path], typer.Option(help="Where it is put, if not where detectors look first.")]  # noqa: UP045
-
-
-def _fail(error: object) -> None:
-    typer.echo(f"ferflow assets: {error}", err=True)
-    raise typer.Exit(1)
 
 
 @app.command("list")
@@ -84,7 +84,7 @@ def add_asset(
     try:
         typer.echo(f"{name}: {assets.add(_one(_known(), name), file, to)}")
     except assets.AssetError as error:
-        _fail(error)
+        fail(error, "assets")
 
 
 def _known() -> "dict[str, Asset]":
@@ -96,5 +96,5 @@ def _known() -> "dict[str, Asset]":
 
 def _one(known: "dict[str, Asset]", name: str) -> "Asset":
     if name not in known:
-        _fail(f"no file is called {name!r}; known: {', '.join(known)}")
+        fail(f"no file is called {name!r}; known: {', '.join(known)}", "assets")
     return known[name]

@@ -1,4 +1,7 @@
-"""``ferflow data``: which sets there are, how one gets them, and what is in a manifest."""
+"""``ferflow data``: which sets there are, how one gets them, and what is in a manifest.
+
+It owns the words on the screen and where raw data is put (``data/raw``); how a set is read is known to its source alone.
+"""
 
 import shutil
 from enum import StrEnum
@@ -6,6 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from ferflow.cli_errors import fail
 
 app = typer.Typer(help="Sets of faces: list, download, import, describe, export, suspects.", no_args_is_help=True)
 RAW = Path("data/raw")
@@ -18,11 +23,6 @@ class Format(StrEnum):
     csv = "csv"
     parquet = "parquet"
     folder = "folder"
-
-
-def _fail(error: object) -> None:
-    typer.echo(f"ferflow data: {error}", err=True)
-    raise typer.Exit(1)
 
 
 @app.command("list")
@@ -60,7 +60,7 @@ def download(
         next_step = found.by_hand or f"ferflow data import {source} {path} --use"
         typer.echo(f"Next: {next_step}")
     except DownloadError as error:
-        _fail(error)
+        fail(error, "data")
 
 
 @app.command("import")
@@ -96,7 +96,7 @@ def import_(
             set_dataset(source, target, options)
             typer.echo(f"params.yaml: dataset is now {source} at {target}. Next: dvc repro")
     except (DataError, ParamsError, OSError, ValueError) as error:
-        _fail(error)
+        fail(error, "data")
 
 
 def options_of(words: list[str]) -> dict[str, Any]:
@@ -170,8 +170,7 @@ def describe(
     try:
         found = described(manifest)
     except DataError as error:
-        _fail(error)
-        return
+        fail(error, "data")
     if json:
         typer.echo(dumps(found, indent=2))
         return
@@ -197,7 +196,7 @@ def export(
         written, left_out = exported(manifest, target, form.value)
         typer.echo(f"{written} faces in {target}" + (f"; {left_out} without an expression left out" if left_out else ""))
     except DataError as error:
-        _fail(error)
+        fail(error, "data")
 
 
 @app.command()
@@ -217,8 +216,7 @@ def suspects(
     try:
         found = audit.suspects(member, folds)
     except (ParamsError, StageError, ValueError) as error:
-        _fail(error)
-        return
+        fail(error, "data")
     typer.echo(f"{len(found)} suspects in {audit.SUSPECTS}, pictures in {audit.SUSPECTS.with_suffix('.png')}")
     for row in found.head(show).itertuples():
         typer.echo(f"  {row.id}: {row.label}, rather {row.suggested} (belief in the label {row.quality:.2f})")
@@ -228,5 +226,5 @@ def _known(source: str) -> str:
     from ferflow.registry import names
 
     if source not in names("datasets"):
-        _fail(f"no source is called {source!r}; known: {', '.join(names('datasets'))}")
+        fail(f"no source is called {source!r}; known: {', '.join(names('datasets'))}", "data")
     return source

@@ -1,9 +1,14 @@
-"""``ferflow export``: any trained network as files of any format, outside of the pipeline."""
+"""``ferflow export``: any trained network as files of any format, outside of the pipeline.
+
+It owns the words on the screen and where files go; formats are known to their exporters alone.
+"""
 
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+
+from ferflow.cli_errors import fail
 
 
 def export(
@@ -54,8 +59,7 @@ def export(
                 _print(name, exported)
                 failed += _failures(exported)
     except (params.ParamsError, StageError, DataError, ValueError, OSError, KeyError) as error:
-        typer.echo(f"ferflow export: {error.args[0] if isinstance(error, KeyError) and error.args else error}", err=True)
-        raise typer.Exit(1) from error
+        fail(error, "export")
     for words in failed:
         typer.echo(f"ferflow export: {words}", err=True)
     if failed:

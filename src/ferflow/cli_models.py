@@ -1,9 +1,14 @@
-"""``ferflow train | compare | promote | rollback``: the pipeline's members and the registry's versions, by hand."""
+"""``ferflow train | compare | gate | promote | rollback``: the pipeline's members and the registry's versions, by hand.
+
+It owns the words on the screen; stages and their order are known to DVC, versions to ``tracking``.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
+
+from ferflow.cli_errors import fail
 
 _COMPARISONS = Path("reports/evaluation/comparisons.csv")
 
@@ -24,10 +29,9 @@ def train(
     try:
         settings = params.load()
     except (params.ParamsError, OSError) as error:
-        _fail(error)
-        return
+        fail(error)
     if unknown := sorted(set(members or []) - set(settings.networks)):
-        _fail(f"params.yaml has no member {', '.join(unknown)}; it has {', '.join(settings.networks)}")
+        fail(f"params.yaml has no member {', '.join(unknown)}; it has {', '.join(settings.networks)}")
     stages = [f"{'train' if name in settings.members else 'distil'}@{name}" for name in members or []]
     command = [sys.executable, "-m", "dvc", "repro", *(["--dry"] if dry else []), *stages]
     raise typer.Exit(subprocess.run(command, check=False).returncode)
@@ -45,15 +49,15 @@ def compare(
     import pandas as pd
 
     if not _COMPARISONS.exists():
-        _fail(f"{_COMPARISONS} is not there; 'dvc repro' makes it")
+        fail(f"{_COMPARISONS} is not there; 'dvc repro' makes it")
     table = pd.read_csv(_COMPARISONS)
     names = sorted({*table["first"], *table["second"]})
     if unknown := sorted(set(networks or []) - set(names)):
-        _fail(f"the last run compared {', '.join(names) or 'nothing'}, not {', '.join(unknown)}")
+        fail(f"the last run compared {', '.join(names) or 'nothing'}, not {', '.join(unknown)}")
     some = table[(table["task"] == task) & (table["metric"] == metric)]
     if some.empty:
         known = ", ".join(f"{one} of {of}" for of, one in table[["task", "metric"]].drop_duplicates().itertuples(index=False))
-        _fail(f"no network has {metric} of {task}; the last run compared {known or 'nothing'}")
+        fail(f"no network has {metric} of {task}; the last run compared {known or 'nothing'}")
     wanted = set(networks or names)
     both = some["first"].isin(wanted) & some["second"].isin(wanted)
     some = some[both if len(wanted) > 1 else some["first"].isin(wanted) | some["second"].isin(wanted)]
@@ -96,6 +100,24 @@ def rollback(why: Annotated[str, typer.Option(help="Written down with the rollba
     _move("rollback", None, why)
 
 
+def gate(
+    version: Annotated[int | None, typer.Argument(help="A version that was judged; without one: the last.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show what the gate decided of a version: every check, both models' figures, and why.
+
+    Example: ferflow gate
+    """
+    from ferflow import params, tracking  # MLflow takes seconds to load
+
+    try:
+        model = params.load().register_.model
+        text = tracking.decision_text(model, version, "decision.json" if json else "decision.md")
+    except (params.ParamsError, LookupError, OSError, tracking.TrackingError) as error:
+        fail(error)
+    typer.echo(text.rstrip())
+
+
 def _move(how: str, version: int | None, why: str) -> None:
     from ferflow import params, tracking  # MLflow takes seconds to load
 
@@ -103,11 +125,5 @@ def _move(how: str, version: int | None, why: str) -> None:
         model = params.load().register_.model
         before, now = tracking.promote(model, version, why) if how == "promote" else tracking.rollback(model, why)
     except (params.ParamsError, LookupError, OSError, tracking.TrackingError) as error:
-        _fail(error.args[0] if error.args else error)
-        return
+        fail(error)
     typer.echo(f"{model}: version {now} is champion" + (f"; before it was version {before}" if before else ""))
-
-
-def _fail(error: object) -> None:
-    typer.echo(f"ferflow: {error}", err=True)
-    raise typer.Exit(1)

@@ -1,4 +1,7 @@
-"""``ferflow predict``: pictures, folders and patterns through a release."""
+"""``ferflow predict``: pictures, folders and patterns through a release.
+
+It owns the words on the screen; how pictures are read and tables kept is known to ``predicting``.
+"""
 
 import os
 import sys
@@ -7,9 +10,11 @@ from typing import Annotated, Optional
 
 import typer
 
+from ferflow.cli_errors import fail
+from ferflow.cli_options import ModelOption, detector_files
+
 DetectorOption = Annotated[str, typer.Option(help="auto, a name from 'ferflow list detectors', or none: a picture is a face.")]
 ThresholdOption = Annotated[Optional[float], typer.Option(help="Least detection score, 0 to 1; else the detector's own.")]  # noqa: UP045
-ModelOption = Annotated[str, typer.Option(help="A release folder, an ONNX export, or models:/NAME@ALIAS.")]
 
 
 def predict(
@@ -39,15 +44,14 @@ def predict(
     from ferflow.inference import ModelError
 
     if sum((json, csv is not None, parquet is not None)) > 1:
-        _fail("choose one of --json, --csv and --parquet")
+        fail("choose one of --json, --csv and --parquet")
     if (csv and csv.suffix == ".parquet") or (parquet and parquet.suffix != ".parquet"):
-        _fail("a table of --parquet ends in .parquet, one of --csv does not")
-    files = ((detector if detector != "auto" else "yunet", detector_file),) if detector_file else ()
+        fail("a table of --parquet ends in .parquet, one of --csv does not")
     try:
         found = predicting.pictures(images)
         predictor = load(
-            model, detector=detector, files=files, threshold=threshold, min_size=min_size, margin=margin, align=align,
-            largest=largest,
+            model, detector=detector, files=detector_files(detector, detector_file), threshold=threshold, min_size=min_size,
+            margin=margin, align=align, largest=largest,
         )  # fmt: skip
         errors = (
             _into_table(predictor, found, table, again, draw)
@@ -58,13 +62,11 @@ def predict(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     except (ModelError, OSError, LookupError, ValueError) as error:
-        _fail(error)
-        return
+        fail(error)
     for problem in errors:
         typer.echo(predicting.printable(problem), err=True)
     if errors:
-        typer.echo(f"ferflow: {len(errors)} of {len(found)} pictures could not be read", err=True)
-        raise typer.Exit(1)
+        fail(f"{len(errors)} of {len(found)} pictures could not be read")
 
 
 def _onto_screen(predictor, paths: list[Path], json: bool, draw: Path | None) -> list[str]:  # type: ignore[no-untyped-def]
@@ -135,8 +137,3 @@ def _drawn(answer, folder: Path) -> tuple[Path | None, str]:  # type: ignore[no-
         return write_drawn(answer, folder), ""
     except OSError as error:
         return None, f"{answer.image}: it cannot be drawn: {error}"
-
-
-def _fail(error: object) -> None:
-    typer.echo(f"ferflow: {error}", err=True)
-    raise typer.Exit(1)

@@ -1,4 +1,7 @@
-"""``ferflow video`` and ``ferflow webcam``: faces in moving pictures. Libraries are imported inside the commands."""
+"""``ferflow video`` and ``ferflow webcam``: faces in moving pictures. Libraries are imported inside the commands.
+
+It owns the words on the screen; how frames are read, tracked and drawn is known to ``video``, ``webcam`` and ``streaming``.
+"""
 
 import os
 from enum import StrEnum
@@ -7,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
+
+from ferflow.cli_errors import fail
+from ferflow.cli_options import ModelOption, detector_files
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -19,7 +25,6 @@ app = typer.Typer()
 _RELEASE = "models/release"
 _LONGEST_SIDE = 640  # what the detector sees of a frame: a face that is smaller than that shows is too small to read
 
-Model = Annotated[str, typer.Option(help="A release folder, an ONNX export, or models:/NAME@ALIAS.")]
 Detector = Annotated[str, typer.Option(help="auto, or a name from 'ferflow list detectors'.")]
 DetectorFile = Annotated[Optional[Path], typer.Option(help="The detector's model, where it needs one.")]  # noqa: UP045
 DetectEvery = Annotated[
@@ -45,16 +50,10 @@ class Form(StrEnum):
     webm = "webm"
 
 
-def _fail(error: object) -> None:
-    typer.echo(f"ferflow: {error}", err=True)
-    raise typer.Exit(1)
-
-
 def _predictor(model: str, detector: str, file: Path | None) -> "Predictor":
     from ferflow.api import load
 
-    files = ((detector if detector != "auto" else "yunet", file),) if file else ()
-    return load(model, detector=detector, files=files, longest_side=_LONGEST_SIDE)
+    return load(model, detector=detector, files=detector_files(detector, file), longest_side=_LONGEST_SIDE)
 
 
 def _streaming(detect_every: int | None, smooth: float, no_smooth: bool) -> "Streaming":
@@ -76,7 +75,7 @@ def _quiet() -> None:
 def video(
     files: Annotated[list[str], typer.Argument(help="Videos, folders (with what lies below), patterns ('clips/**/*.mp4').")],
     out: Annotated[Path, typer.Option(help="The folder for the results.")] = Path("reports/videos"),
-    model: Model = _RELEASE,
+    model: ModelOption = _RELEASE,
     detector: Detector = "auto",
     detector_file: DetectorFile = None,
     timeline: Annotated[Table, typer.Option(help="A table with a row a face a frame; with it comes a plot.")] = Table.parquet,
@@ -100,12 +99,11 @@ def video(
     from ferflow.video import found_in, outputs
 
     if no_video and timeline is Table.none:
-        _fail("--no-video and --timeline none: nothing is left to write")
+        fail("--no-video and --timeline none: nothing is left to write")
     try:
         predictor = _predictor(model, detector, detector_file)
     except (ModelError, OSError, LookupError, ValueError) as error:
-        _fail(error)
-        return
+        fail(error)
     table = None if timeline is Table.none else timeline.value
     jobs = [(path, outputs(out, name, table, not no_video, f".{form.value}")) for path, name in found_in(files)]
     failed = _work(jobs, predictor, _streaming(detect_every, smooth, no_smooth), again)
@@ -113,9 +111,9 @@ def video(
         typer.echo(f"{len(failed)} of {len(jobs)} could not be done:", err=True)
         for words in failed:
             typer.echo(f"  {words}", err=True)
-    if failed or not jobs:
-        _fail("no video was found") if not jobs else None
         raise typer.Exit(1)
+    if not jobs:
+        fail("no video was found")
 
 
 def _work(jobs: list[tuple[Path, dict[str, Path]]], predictor: "Predictor", how: "Streaming", again: bool) -> list[str]:
@@ -204,6 +202,5 @@ def webcam(
         finally:
             source.close()
     except (ModelError, OSError, LookupError, ValueError, WindowError) as error:
-        _fail(error)
-        return
+        fail(error)
     typer.echo(f"{shown} frames shown")

@@ -1,11 +1,13 @@
 """``ferflow doctor``: what of this environment works, what does not, and how to mend it.
 
 Every check looks at the real thing: libraries are asked for their version, a model is loaded and asked, a server is called.
+It says what would help and mends nothing.
 """
 
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import sys
 import urllib.request
@@ -14,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ferflow import extras
 from ferflow.params import ParamsError
 
-_EXTRAS = ("train", "data", "track", "flows", "serve", "monitor")
 _DISK_GB, _MEMORY_GB = 5, 4
 _TIMEOUT_S = 2
 
@@ -51,7 +53,7 @@ def _packages(root: Path) -> Iterator[Finding]:
     from packaging.requirements import Requirement
 
     wanted = [Requirement(text) for text in importlib.metadata.requires("ferflow") or []]
-    for extra in ("", *_EXTRAS):
+    for extra in ("", *extras.EXTRAS):
         own = [one for one in wanted if (one.marker.evaluate({"extra": extra}) if one.marker else not extra)]
         if extra:
             own = [one for one in own if one.marker is not None and "extra" in str(one.marker)]
@@ -65,7 +67,7 @@ def _packages(root: Path) -> Iterator[Finding]:
             if not one.specifier.contains(version, prereleases=True):
                 wrong.append(f"{one.name} {version} (wanted {one.specifier})")
         name = f"packages of {extra or 'inference'}"
-        remedy = f"pip install 'ferflow[{extra}]'" if extra else "pip install ferflow"
+        remedy = extras.how(extra) if extra else "install ferflow again: they come with it"
         if wrong:
             yield Finding(name, "bad", f"of a wrong version: {', '.join(wrong)}", remedy)
         elif missing:
@@ -115,7 +117,7 @@ def _machine(root: Path) -> Iterator[Finding]:
 
 def _device(root: Path) -> Iterator[Finding]:
     if not _has("torch"):
-        yield Finding("device", "note", "PyTorch is not installed: nothing can be trained here", "pip install 'ferflow[train]'")
+        yield Finding("device", "note", "PyTorch is not installed: nothing can be trained here", extras.how("train"))
         return
     import torch
 
@@ -185,6 +187,8 @@ def _servers(root: Path) -> Iterator[Finding]:
     mlflow = os.environ.get("MLFLOW_TRACKING_URI", "")
     if mlflow.startswith("http"):
         places["MLflow"] = (f"{mlflow.rstrip('/')}/health", "start it, or unset MLFLOW_TRACKING_URI to use mlflow.db")
+    elif mlflow and not mlflow.startswith(("sqlite:", "file:", "/", ".")):
+        yield Finding("MLflow", "good", f"kept in {re.sub('//.*@', '//…@', mlflow)}, which was not asked", "")
     else:
         file = Path(mlflow.removeprefix("sqlite:///") or root / "mlflow.db")
         there = file.exists()

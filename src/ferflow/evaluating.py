@@ -1,4 +1,7 @@
-"""``ferflow evaluate``: a release on any source of faces, without training; the same tables and the same page come out."""
+"""``ferflow evaluate``: a release on any source of faces, without training; the same tables and the same page come out.
+
+It owns the folder that it writes; figures are ``judging``'s, the page's parts the report's. It knows no training.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

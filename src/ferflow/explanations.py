@@ -1,7 +1,7 @@
 """Where a network looks: Grad-CAM for convolutions, attention rollout for vision transformers.
 
 Selvaraju et al., "Grad-CAM" (ICCV 2017), by the library pytorch-grad-cam; Abnar and Zuidema, "Quantifying Attention Flow in
-Transformers" (ACL 2020), over the attention maps that timm extracts.
+Transformers" (ACL 2020), over the attention maps that timm extracts. Values in, values out.
 """
 
 import cv2

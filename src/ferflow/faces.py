@@ -1,4 +1,7 @@
-"""Faces of one split in memory: decoded, at the dataset's size, with their targets, ready for a network."""
+"""Faces of one split in memory: decoded, at the dataset's size, with their targets, ready for a network.
+
+It owns how a split is read into arrays, and knows no network.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path

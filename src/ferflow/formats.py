@@ -66,7 +66,7 @@ def check_size(size_wh: tuple[int, int], max_pixels: int) -> None:
     """Raise ``ImageError`` for a picture of more than ``max_pixels`` pixels, or of none."""
     width, height = size_wh
     if width * height > max_pixels:
-        raise ImageError(f"the image has {width} x {height} pixels; at most {max_pixels} are accepted")
+        raise ImageError(f"the image has {width} x {height} pixels; at most {max_pixels} are accepted: make it smaller")
     if width < 1 or height < 1:
         raise ImageError(f"the image has {width} x {height} pixels")
 

@@ -1,4 +1,7 @@
-"""Accuracy against cost: which networks none beats at their cost, and which one to ship under a limit."""
+"""Accuracy against cost: which networks none beats at their cost, and which one to ship under a limit.
+
+Values in, values out.
+"""
 
 import numpy as np
 import pandas as pd

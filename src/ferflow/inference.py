@@ -69,7 +69,9 @@ class Predictor:
             path = Path(model)
             path = path / "model.onnx" if path.is_dir() else path
             if not path.is_file():
-                raise FileNotFoundError(f"no model at {path}; 'make repro' makes models/release/model.onnx")
+                raise FileNotFoundError(
+                    f"no model at {path}; 'make repro' makes models/release/model.onnx, and 'starter' is always there"
+                )
             model = path.read_bytes()
         self.fingerprint = sha256(model).hexdigest()
         options = onnxruntime.SessionOptions()
@@ -78,10 +80,12 @@ class Predictor:
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime has no common base class of its errors
-            raise ModelError(f"ONNX Runtime cannot load the model: {error}") from error
+            raise ModelError(f"ONNX Runtime cannot load the model; export it again: {error}") from error
         card = self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
         if card is None:
-            raise ModelError(f"the ONNX file has no {CARD_KEY} in its metadata: it is no ferflow export")
+            raise ModelError(
+                f"the ONNX file has no {CARD_KEY} in its metadata: it is no ferflow export; 'ferflow export' makes one"
+            )
         try:
             self.card = Card.model_validate_json(card)
         except ValidationError as error:
@@ -144,11 +148,28 @@ class Predictor:
         tasks = list(self.card.tasks)
         if len(faces) == 0:
             return {task: np.zeros((0, len(classes)), np.float32) for task, classes in self.card.tasks.items()}
-        parts = [self._session.run(tasks, {"faces": faces[start : start + _BATCH]}) for start in range(0, len(faces), _BATCH)]
-        return {task: np.concatenate(part) for task, part in zip(tasks, zip(*parts, strict=True), strict=True)}
+        return dict(zip(tasks, self._run(tasks, faces), strict=True))
+
+    def with_parts(self, faces: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]]]:
+        """The outputs, and what every member of an ensemble says: member -> task -> outputs as the whole's; N is at least 1.
+
+        Members and tasks of no weight are left out; a model of one network has no parts.
+        """
+        names = [output.name for output in self._session.get_outputs()]
+        found = dict(zip(names, self._run(names, faces), strict=True))
+        parts: dict[str, dict[str, np.ndarray]] = {}
+        for name in names:
+            member, _, task = name.rpartition("/")
+            if name not in self.card.tasks:
+                parts.setdefault(member, {})[task] = found[name]
+        return {task: found[task] for task in self.card.tasks}, parts
+
+    def _run(self, names: list[str], faces: np.ndarray) -> list[np.ndarray]:
+        parts = [self._session.run(names, {"faces": faces[start : start + _BATCH]}) for start in range(0, len(faces), _BATCH)]
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
     def describe(self, found: Sequence[Detection], outputs: dict[str, np.ndarray]) -> list[FacePrediction]:
-        """Detections with the outputs of their faces, in words."""
+        """Detections with the outputs of their faces, in words; a member's ``parts`` may lack a task."""
         return [_describe(self.card, face, outputs, index) for index, face in enumerate(found)]
 
 
@@ -156,7 +177,7 @@ def _describe(card: Card, face: Detection, outputs: dict[str, np.ndarray], index
     probabilities = {
         task: {name: float(p) for name, p in zip(classes, outputs[task][index], strict=True)}
         for task, classes in card.tasks.items()
-        if TASKS[task].kind == "classification"
+        if task in outputs and TASKS[task].kind == "classification"
     }
     best = {task: max(values, key=values.__getitem__) for task, values in probabilities.items()}
     expression = best.get("expression")

@@ -1,6 +1,7 @@
 """Networks judged by their predictions tables, and the tables and pictures that say how each one did.
 
 What it writes lies below a folder of reports that is given: ``evaluation/`` and ``plots/evaluation/``, a folder a network.
+It knows a network by its card and its table alone.
 """
 
 from dataclasses import dataclass
@@ -83,6 +84,7 @@ class Judge:
         """The network whose card and predictions these are."""
         if self._faces is None:
             self._faces = _Faces(card.name, predictions, self._labels)
+            self._labels = self._labels.iloc[:0]  # of a large set they would fill memory
         faces = self._faces
         predictions = faces.in_order(card.name, predictions)
         shown = predictions[faces.test].reset_index(drop=True)

@@ -167,13 +167,27 @@ class EnsembleNetwork(nn.Module):
                     self.register_buffer(f"{task}_{name}", torch.tensor(values, dtype=torch.float32), persistent=False)
 
     def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
-        hows = self.combinations.values()
-        asked = [any(how.weights[index] for how in hows) for index in range(len(self.members))]
-        outputs = [
-            member.predict(faces) if needed else {}  # type: ignore[operator]
-            for member, needed in zip(self.members, asked, strict=True)
-        ]
+        outputs = self._members_outputs(faces)
         return tuple(self._combine(task, outputs) for task in self.tasks)
+
+    @property
+    def parts(self) -> list[tuple[int, str]]:
+        """The answers that the combined ones are made of: the number of a member, and the task it is asked for."""
+        found = enumerate(self.members)
+        return [(index, task) for index, _ in found for task in self.tasks if self.combinations[task].weights[index]]
+
+    def with_parts(self, faces: Tensor) -> tuple[Tensor, ...]:
+        """The combined outputs, and after them those of ``parts``."""
+        outputs = self._members_outputs(faces)
+        combined = [self._combine(task, outputs) for task in self.tasks]
+        return (*combined, *(outputs[index][task] for index, task in self.parts))
+
+    def _members_outputs(self, faces: Tensor) -> list[dict[str, Tensor]]:
+        asked = {index for index, _ in self.parts}
+        return [
+            member.predict(faces) if index in asked else {}  # type: ignore[operator]
+            for index, member in enumerate(self.members)
+        ]
 
     def _combine(self, task: str, outputs: list[dict[str, Tensor]]) -> Tensor:
         how = self.combinations[task]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 KINDS = ("backbones", "combiners", "datasets", "detectors", "exporters", "heads", "metrics", "transforms")
 
-_OURS = {"seed", "part", "in_channels", "image_size", "pretrained"}  # given by the pipeline, not by options
+OURS = {"seed", "part", "in_channels", "image_size", "pretrained"}  # given by the pipeline, not by options
 Entry = TypeVar("Entry")
 _entries: dict[tuple[str, str], Any] = {}
 
@@ -45,7 +45,7 @@ def check_options(entry: Callable[..., Any], where: str, options: dict[str, Any]
     if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
         return
     known = [
-        parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY and parameter.name not in _OURS
+        parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY and parameter.name not in OURS
     ]
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"{where}: unknown options {', '.join(unknown)}; known: {', '.join(known) or 'none'}")

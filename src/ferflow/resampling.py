@@ -11,6 +11,9 @@ import numpy as np
 
 LEVEL = 95.0  # percent of the intervals
 _CHUNK_BYTES = 64_000_000
+_ROWS = 8192  # at a time, times the number of resamples
+
+Rows = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Resamples:
@@ -38,18 +41,34 @@ class Resamples:
                 found[start : start + step] = (times @ values) / drawn
         return found
 
+    def _means_of(self, tables: set[Rows], truth: np.ndarray, predicted: np.ndarray, known: np.ndarray) -> dict[Rows, np.ndarray]:
+        """The means of several tables of the same rows, some thousand rows at a time: metrics share them, and so does memory."""
+        places = np.flatnonzero(known)
+        drawn = np.zeros((self.count, 1))
+        sums: dict[Rows, Any] = dict.fromkeys(tables, 0)
+        for start in range(0, max(1, len(places)), _ROWS):
+            part = slice(start, start + _ROWS)
+            times = self._times[:, places[part]]
+            drawn += times.sum(axis=1, dtype=np.float64)[:, None]
+            of_kind: dict[Any, np.ndarray] = {}
+            for table in tables:
+                values = table(truth[part], predicted[part])
+                if values.dtype not in of_kind:
+                    of_kind[values.dtype] = times.astype(values.dtype)
+                sums[table] = sums[table] + (of_kind[values.dtype] @ values).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            return {table: total / drawn for table, total in sums.items()}
+
     def scores(
         self, metrics: dict[str, Callable[..., float]], truth: np.ndarray, predicted: np.ndarray, known: np.ndarray
     ) -> dict[str, np.ndarray]:
         """``count`` values of every metric that is a function of means; ``truth`` and ``predicted`` have known rows only."""
         found: dict[str, np.ndarray] = {}
-        means: dict[Any, np.ndarray] = {}  # metrics that read the same rows share the work
+        forms = {name: metric.means for name, metric in metrics.items() if metric.means is not None}  # type: ignore[attr-defined]
+        means = self._means_of({form.rows for form in forms.values()}, truth, predicted, known)
         for name, metric in metrics.items():
-            form = metric.means  # type: ignore[attr-defined]
-            if form is not None:
-                if form.rows not in means:
-                    means[form.rows] = self.means(form.rows(truth, predicted), known)
-                found[name] = form.value(means[form.rows])
+            if name in forms:
+                found[name] = forms[name].value(means[forms[name].rows])
                 if metric.biased and len(truth):  # type: ignore[attr-defined]
                     found[name] = centred(found[name], metric(truth, predicted))
         return found

@@ -1,4 +1,7 @@
-"""What the last run found, in a screenful: figures, where the time went, where to look next."""
+"""What the last run found, in a screenful: figures, where the time went, where to look next.
+
+It reads the reports and computes none of their figures.
+"""
 
 import json
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""``ferflow search``: a hyperparameter search on the pipeline's own split, every trial a run in MLflow."""
+"""``ferflow search``: a hyperparameter search on the pipeline's own split, every trial a run in MLflow.
+
+It reads the data and records the trials; what is tried next is known to ``search`` alone.
+"""
 
 from pathlib import Path
 

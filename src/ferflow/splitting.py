@@ -18,7 +18,7 @@ def split(labels: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     ``labels`` has ``id, source, official_split, subject, expression``; ``groups``, indexed by id, has ``same`` and ``near``, the
     groups of identical and of alike images. Rows with an official split keep it; validation and test, where a
     source has none, are cut from its rest so that each class (of expressions, else of gender and age group) keeps its
-    share. ``leaked`` marks a test row whose
+    share; where ``shares.frozen``, nothing is cut. ``leaked`` marks a test row whose
     very pixels are trained on or validated with, ``nearly_leaked`` one with an alike image there (a leaked one, too).
     """
     frame = labels[["id", "source", "official_split", "subject"]].copy()
@@ -28,6 +28,9 @@ def split(labels: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     frame["duplicate_group"] = frame["id"].map(groups["same"])
     frame["alike_group"] = frame["id"].map(groups["near"])
     official = frame["official_split"]
+    if shares.frozen:
+        frame["split"] = official.astype(object).where(official.notna(), "train")
+        return _marked(frame)
     frame["split"] = official.where(official.isin(["val", "test"]))
     frame["group"] = _groups(frame)
     for name in ("val", "test"):  # test wins where a group has both
@@ -37,6 +40,11 @@ def split(labels: pd.DataFrame, groups: pd.DataFrame, shares: Split, seed: int) 
     has = {name: set(frame["source"][official == name]) for name in ("test", "val")}
     if free.any():
         frame.loc[free, "split"] = _assign(frame[free], {"test": shares.test, "val": shares.val}, has, seed)
+    return _marked(frame)
+
+
+def _marked(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table of splits, with the marks of test rows that leak."""
     is_test = frame["split"] == "test"
     for mark, group in (("leaked", "duplicate_group"), ("nearly_leaked", "alike_group")):
         frame[mark] = is_test & frame[group].isin(set(frame.loc[~is_test, group]))

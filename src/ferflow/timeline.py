@@ -18,7 +18,6 @@ from ferflow.card import Card, task_columns
 from ferflow.inference import FacePrediction
 from ferflow.streaming import Frame
 
-FORMATS = ("parquet", "csv")
 _ROWS = 2000  # rows kept before they are written
 _BOX = ("left", "top", "right", "bottom")
 _WORDS = ("expression", "age", "gender", "race")

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from queue import Full, Queue
 from tempfile import TemporaryDirectory
@@ -43,6 +43,7 @@ Report = Callable[[int, float], None]  # called with the number and score of eve
 _PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 _LEAST_RATE = 1e-3  # of the largest rate, where schedules end
 _GROWN = 0.7  # of the epochs, after which the pictures have their full size
+_CALMER = "a smaller lr, or a longer warmup, keeps it finite"
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _train(
 ) -> None:
     """What one process of the training does. ``result`` gets the best epoch's weights, the history, and its number."""
     with _told_beside(result):
-        _train_here(result, fabric, member, tasks, data, val, seed, checkpoint, report)
+        _train_here(result, _Run(fabric, member, tasks, data, val, seed), checkpoint, report)
 
 
 @contextmanager
@@ -149,135 +150,169 @@ def _error_of(result: Path) -> Exception | None:
     return None
 
 
-def _train_here(
-    result: Path,
-    fabric: Fabric,
-    member: Member,
-    tasks: dict[str, tuple[str, ...]],
-    data: Faces,
-    val: Faces,
-    seed: int,
-    checkpoint: Path | None,
-    report: Report | None,
-) -> None:
-    if fabric.world_size > 1 and fabric.device.type == "cpu":
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // member.devices))
-    seed_everything(seed)
-    network = build(member, tasks, data.pixels.shape[1]).to(memory_format=torch.channels_last)
-    targets = {
-        task: _target(data.targets[task], len(classes), data.soft.get(task), 1.0 if TASKS[task].auxiliary else member.soft_labels)
-        for task, classes in tasks.items()
-    }
-    if member.balance == "weights":
-        for task in (name for name in tasks if TASKS[name].kind == "classification"):
-            network.heads[task].class_weights = class_weights(data.targets[task], len(tasks[task]))
-    optimizer = create_optimizer_v2(network, member.optimizer, member.lr, member.weight_decay, filter_bias_and_bn=True)
-    updates = -(-steps_an_epoch(len(data.ids), member.batch_size) // member.accumulate)  # an epoch
-    schedule = Schedule(member, optimizer, updates)
-    wrapped: Any = fabric.setup_module(network)
-    stepper: Any = fabric.setup_optimizers(optimizer)
-    average = ModelEmaV3(network, member.ema, use_warmup=True) if member.ema else None
-    early = early_modules(network.backbone, member.freeze_share) if member.freeze_epochs else []
-    full_size = network.preprocessing.image_size
+class _Run:
+    """A member's training, as one process does it: what a step changes, and what a checkpoint keeps of it."""
 
-    history: list[dict[str, float]] = []
-    best: tuple[float, int, dict[str, Tensor]] = (-np.inf, 0, {})
-    run = fingerprint(member, tasks, data, val, seed) if checkpoint else ""
-    if state := fabric.broadcast(_read(checkpoint, run) if checkpoint and fabric.is_global_zero else None):
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        fabric.strategy.precision.load_state_dict(state["precision"])
-        if average:
-            average.module.load_state_dict(state["average"])
-        history, best = state["history"], state["best"]
-        print(f"going on after epoch {len(history)} of {member.epochs}, from {checkpoint}", flush=True)
-        if report and fabric.is_global_zero:
-            for row in history:
-                report(int(row["epoch"]), score_of(row, member))
-    steps = steps_an_epoch(len(data.ids), member.batch_size)
-    epoch_faces = min(len(data.ids), steps * member.batch_size)
+    def __init__(
+        self, fabric: Fabric, member: Member, tasks: dict[str, tuple[str, ...]], data: Faces, val: Faces, seed: int
+    ) -> None:
+        if fabric.world_size > 1 and fabric.device.type == "cpu":
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // member.devices))
+        seed_everything(seed)
+        self.fabric, self.member, self.tasks, self.data, self.val, self.seed = fabric, member, tasks, data, val, seed
+        self.network = network = build(member, tasks, data.pixels.shape[1]).to(memory_format=torch.channels_last)
+        self.targets = _targets(member, tasks, data)
+        if member.balance == "weights":
+            for task in (name for name in tasks if TASKS[name].kind == "classification"):
+                network.heads[task].class_weights = class_weights(data.targets[task], len(tasks[task]))
+        self.optimizer = create_optimizer_v2(network, member.optimizer, member.lr, member.weight_decay, filter_bias_and_bn=True)
+        self.steps = steps_an_epoch(len(data.ids), member.batch_size)
+        self.schedule = Schedule(member, self.optimizer, -(-self.steps // member.accumulate))
+        self.wrapped: Any = fabric.setup_module(network)
+        self.stepper: Any = fabric.setup_optimizers(self.optimizer)
+        self.average = ModelEmaV3(network, member.ema, use_warmup=True) if member.ema else None
+        self.early = early_modules(network.backbone, member.freeze_share) if member.freeze_epochs else []
+        self.full_size = network.preprocessing.image_size
+        self.history: list[dict[str, float]] = []
+        self.best: tuple[float, int, dict[str, Tensor]] = (-np.inf, 0, {})
+
+    @cached_property
+    def identity(self) -> str:
+        """What a checkpoint must be of."""
+        return fingerprint(self.member, self.tasks, self.data, self.val, self.seed)
+
+    @property
+    def judged(self) -> FaceNetwork:
+        """The network that is validated and kept: the averaged one, where there is one."""
+        return self.average.module if self.average else self.network
+
+    @property
+    def patient(self) -> bool:
+        """Whether another epoch is worth it."""
+        patience = self.member.patience
+        return not (patience and self.history and len(self.history) - self.best[1] >= patience)
+
+    def resume(self, checkpoint: Path | None) -> None:
+        """Go on from a checkpoint of the same run, where there is one."""
+        there = _read(checkpoint, self.identity) if checkpoint and self.fabric.is_global_zero else None
+        if not (state := self.fabric.broadcast(there)):
+            return
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        if self.average:
+            self.average.module.load_state_dict(state["average"])
+        self.history, self.best = state["history"], state["best"]
+        print(f"going on after epoch {len(self.history)} of {self.member.epochs}, from {checkpoint}", flush=True)
+
+    def keep(self, checkpoint: Path) -> None:
+        """Write all that is needed to go on."""
+        states = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        states |= {"schedule": self.schedule.state_dict(), "average": self.average.module.state_dict() if self.average else {}}
+        states["precision"] = self.fabric.strategy.precision.state_dict()  # the scale of fp16's gradients
+        _write(checkpoint, {"run": self.identity, "history": self.history, "best": self.best} | states)
+
+    def epoch(self, number: int, progress: "tqdm[Any]") -> None:
+        """One pass over the faces, then validation; the history grows by a row."""
+        fabric, member, network = self.fabric, self.member, self.network
+        epoch_seed = self.seed + 1000 * number  # an epoch depends on nothing but its number and the weights it begins with
+        seed_everything(epoch_seed + fabric.global_rank)
+        recipe = get("transforms", member.recipe)(self.data.pixels.shape[1], epoch_seed + fabric.global_rank)
+        order = epoch_order(self.data, member, epoch_seed)
+        share = _Share(fabric.global_rank, fabric.world_size)
+        size = size_in_epoch(member, self.full_size, number, getattr(network.backbone, "size_step", 8))
+        network.preprocessing.image_size = size
+        network.train()
+        stand_still(self.early, number <= member.freeze_epochs, keep_gradients=fabric.world_size > 1)
+        total, waited, started = 0.0, [0.0], perf_counter()
+        for step, batch in enumerate(ahead(batches(self.data, order, member.batch_size, recipe, share), waited), start=1):
+            total += self._step(number, step, *batch)
+            progress.update(min(member.batch_size, len(self.data.ids)))
+            scores = {"score": f"{score_of(self.history[-1], member):.3f}", "best": f"{self.best[0]:.3f}"} if self.history else {}
+            progress.set_postfix(loss=f"{total / step:.3f}", **scores, refresh=False)
+        seconds, rate = perf_counter() - started, self.schedule.rate
+        figures: dict[str, float] = {"epoch": number, "lr": rate, "image_size": size, "train_loss": total / self.steps}
+        self._validate(number, figures | {"epoch_s": seconds, "wait_s": waited[0]})
+
+    def _step(self, epoch: int, step: int, rows: np.ndarray, pixels: np.ndarray, mixing: Tensor | None) -> float:
+        """The loss of a batch, whose gradients are added up, and used after every ``accumulate``-th."""
+        fabric, member = self.fabric, self.member
+        update = step % member.accumulate == 0 or step == self.steps
+        together = min(member.accumulate, self.steps - (step - 1) // member.accumulate * member.accumulate)
+        with _room_for(member):
+            faces = torch.from_numpy(pixels).to(fabric.device)
+            truth = {
+                task: mixed(torch.from_numpy(target[rows]), mixing).to(fabric.device) for task, target in self.targets.items()
+            }
+            with fabric.no_backward_sync(self.wrapped, enabled=not update):
+                raw = {task: value.float() for task, value in self.wrapped(faces).items()}
+                loss = self.network.loss(raw, truth, member.task_weights)
+                if not torch.isfinite(loss):
+                    raise _diverged(loss, epoch, step, self.schedule.rate, [self.data.ids[row] for row in rows])
+                fabric.backward(loss / together)
+        if update:
+            self._update(epoch)
+        return loss.item()
+
+    def _update(self, epoch: int) -> None:
+        if epoch <= self.member.freeze_epochs:
+            forget_gradients(self.early)
+        if self.member.clip:
+            self.fabric.clip_gradients(self.wrapped, self.stepper, max_norm=self.member.clip, error_if_nonfinite=False)
+        self.stepper.step()
+        self.stepper.zero_grad(set_to_none=True)
+        self.schedule.step()
+        if self.average:
+            self.average.update(self.network, step=self.schedule.updates)
+
+    def _validate(self, epoch: int, figures: dict[str, float]) -> None:
+        self.network.preprocessing.image_size = self.judged.preprocessing.image_size = self.full_size
+        with _room_for(self.member):
+            figures |= self.fabric.broadcast(validate(self.judged, self.val, self.member) if self.fabric.is_global_zero else {})
+        if not np.isfinite(figures["val_loss"]):
+            raise DivergedError(
+                f"validation loss {figures['val_loss']} after epoch {epoch}, lr {self.schedule.rate:.2g}: {_CALMER}"
+            )
+        self.history.append(figures)
+        score = score_of(figures, self.member)
+        self.schedule.end_epoch(score)
+        if score > self.best[0]:
+            self.best = (score, epoch, {name: value.cpu().clone() for name, value in self.judged.state_dict().items()})
+
+
+def _train_here(result: Path, run: _Run, checkpoint: Path | None, report: Report | None) -> None:
+    """All epochs that are left, each reported and kept."""
+    member, first = run.member, run.fabric.is_global_zero
+    run.resume(checkpoint)
+    tell = report if report and first else lambda epoch, score: None
+    for row in run.history:
+        tell(int(row["epoch"]), score_of(row, member))
+    a_step = min(member.batch_size, len(run.data.ids))
     progress = tqdm(
-        total=member.epochs * epoch_faces,
-        initial=len(history) * epoch_faces,
+        total=member.epochs * run.steps * a_step,
+        initial=len(run.history) * run.steps * a_step,
         unit="face",
         desc=f"train {member.label}",
         mininterval=5,
         dynamic_ncols=True,
-        disable=not fabric.is_global_zero,
+        disable=not first,
     )
-
-    for epoch in range(len(history) + 1, member.epochs + 1):
-        if member.patience and epoch - 1 - best[1] >= member.patience and history:
+    for epoch in range(len(run.history) + 1, member.epochs + 1):
+        if not run.patient:
             break
-        epoch_seed = seed + 1000 * epoch  # an epoch depends on nothing but its number and the weights it begins with
-        seed_everything(epoch_seed + fabric.global_rank)
-        recipe = get("transforms", member.recipe)(data.pixels.shape[1], epoch_seed + fabric.global_rank)
-        order = epoch_order(data, member, epoch_seed)
-        share = _Share(fabric.global_rank, fabric.world_size)
-        network.preprocessing.image_size = size_in_epoch(member, full_size, epoch, getattr(network.backbone, "size_step", 8))
-        network.train()
-        stand_still(early, epoch <= member.freeze_epochs, keep_gradients=fabric.world_size > 1)
-        total, waited, started = 0.0, [0.0], perf_counter()
-        source = ahead(batches(data, order, member.batch_size, recipe, share), waited)
-        for step, (rows, pixels, mixing) in enumerate(source):
-            with _room_for(member):
-                faces = torch.from_numpy(pixels).to(fabric.device)
-                truth = {
-                    task: mixed(torch.from_numpy(target[rows]), mixing).to(fabric.device) for task, target in targets.items()
-                }
-                update = (step + 1) % member.accumulate == 0 or step + 1 == steps
-                with fabric.no_backward_sync(wrapped, enabled=not update):
-                    raw = {task: value.float() for task, value in wrapped(faces).items()}
-                    loss = network.loss(raw, truth, member.task_weights)
-                    if not torch.isfinite(loss):
-                        raise _diverged(loss, epoch, step + 1, schedule.rate, [data.ids[row] for row in rows])
-                    fabric.backward(loss / min(member.accumulate, steps - step // member.accumulate * member.accumulate))
-            if update:
-                if epoch <= member.freeze_epochs:
-                    forget_gradients(early)
-                if member.clip:
-                    fabric.clip_gradients(wrapped, stepper, max_norm=member.clip, error_if_nonfinite=False)
-                stepper.step()
-                stepper.zero_grad(set_to_none=True)
-                schedule.step()
-                if average:
-                    average.update(network, step=schedule.updates)
-            total += loss.item()
-            progress.update(min(member.batch_size, epoch_faces))
-            scores = {"score": f"{score_of(history[-1], member):.3f}", "best": f"{best[0]:.3f}"} if history else {}
-            progress.set_postfix(loss=f"{total / (step + 1):.3f}", **scores, refresh=False)
-
-        seconds = perf_counter() - started
-        figures: dict[str, float] = {"epoch": epoch, "lr": schedule.rate, "image_size": network.preprocessing.image_size}
-        figures |= {"train_loss": total / (step + 1), "epoch_s": seconds, "wait_s": waited[0]}
-        network.preprocessing.image_size = full_size
-        judged = average.module if average else network
-        judged.preprocessing.image_size = full_size
-        with _room_for(member):
-            figures |= fabric.broadcast(validate(judged, val, member) if fabric.is_global_zero else {})
-        if not np.isfinite(figures["val_loss"]):
-            raise DivergedError(f"validation loss {figures['val_loss']} after epoch {epoch}, lr {schedule.rate:.2g}")
-        history.append(figures)
-        score = score_of(figures, member)
-        schedule.end_epoch(score)
-        if score > best[0]:
-            best = (score, epoch, {name: value.cpu().clone() for name, value in judged.state_dict().items()})
-        if checkpoint and fabric.is_global_zero:
-            states = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
-            states["average"] = average.module.state_dict() if average else {}
-            states["precision"] = fabric.strategy.precision.state_dict()  # the scale of fp16's gradients
-            _write(checkpoint, {"run": run, "history": history, "best": best} | states)
-        if report and fabric.is_global_zero:
-            report(epoch, score)
-
+        run.epoch(epoch, progress)
+        if checkpoint and first:
+            run.keep(checkpoint)
+        tell(epoch, score_of(run.history[-1], member))
     progress.close()
-    if fabric.is_global_zero:
-        torch.save((best[2], history, best[1]), result)
+    if first:
+        torch.save((run.best[2], run.history, run.best[1]), result)
 
 
 def _diverged(loss: Tensor, epoch: int, step: int, rate: float, ids: list[str]) -> DivergedError:
-    return DivergedError(f"loss {loss.item()} at epoch {epoch}, step {step}, lr {rate:.2g}; ids of the batch: {', '.join(ids)}")
+    where = f"loss {loss.item()} at epoch {epoch}, step {step}, lr {rate:.2g}"
+    return DivergedError(f"{where}: {_CALMER}; ids of the batch: {', '.join(ids)}")
 
 
 @contextmanager
@@ -370,6 +405,12 @@ def class_weights(target: np.ndarray, classes: int) -> Tensor:
     counts = np.bincount(target[target >= 0], minlength=classes)
     weights = np.where(counts > 0, counts.sum() / (classes * np.maximum(counts, 1)), 0.0)
     return torch.from_numpy(weights.astype(np.float32))
+
+
+def _targets(member: Member, tasks: dict[str, tuple[str, ...]], data: Faces) -> dict[str, np.ndarray]:
+    """What the loss compares with, for every task."""
+    blends = {task: 1.0 if TASKS[task].auxiliary else member.soft_labels for task in tasks}
+    return {task: _target(data.targets[task], len(classes), data.soft.get(task), blends[task]) for task, classes in tasks.items()}
 
 
 def _target(target: np.ndarray, classes: int, soft: np.ndarray | None, blend: float) -> np.ndarray:

@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ferflow import extras
 from ferflow.drawing import Look, draw
 from ferflow.images import MAX_PIXELS
 from ferflow.inference import FacePrediction, Predictor
@@ -26,6 +27,8 @@ from ferflow.timeline import Timeline, main_track
 CODECS = {".mp4": ("avc1", "mp4v"), ".webm": ("VP80",), ".avi": ("MJPG",)}
 _TRIES = 25  # reads that may fail one after another before a video counts as ended
 _USUAL_FPS = 25.0
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # what an MP4 or a MOV begins with
+_MAGIC = (b"\x1aE\xdf\xa3", b"OggS", b"GIF8")
 _REFUSED: set[str] = set()  # codecs that this OpenCV does not have: asked once, since FFmpeg says a lot about it
 
 Told = Callable[[int, int | None], None]
@@ -44,6 +47,16 @@ class Outcome:
     faces: int
     fps: float
     notes: tuple[str, ...] = ()
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file begins as MP4, MOV, AVI, WebM, Matroska, Ogg or GIF do.
+
+    FFmpeg reads far more: lists of other files among them, so that what a stranger sends could name a file of this machine.
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[4:8] in _BOXES or (head[:4] == b"RIFF" and head[8:] == b"AVI ") or head.startswith(_MAGIC)
 
 
 class Video:
@@ -94,6 +107,7 @@ class Video:
         self.skipped = max(self.skipped, (self.declared or 0) - given)
 
     def close(self) -> None:
+        """Let the file go."""
         self._capture.release()
 
     def __enter__(self) -> "Video":
@@ -118,6 +132,7 @@ class Writer:
         self._frames = 0
 
     def write(self, pixels: np.ndarray) -> None:
+        """Add a frame (H x W x 3, BGR)."""
         height, width = pixels.shape[:2]
         if self._writer is None:
             self._writer = self._opened((width + width % 2, height + height % 2))
@@ -228,7 +243,7 @@ def _plotted(timeline: Path, plot: Path, name: str, outcome: Outcome) -> Outcome
     try:
         from ferflow.plots import emotions  # matplotlib comes with the extra "train"
     except ImportError as error:
-        return replace(outcome, notes=(*outcome.notes, f"no plot: {error}; pip install 'ferflow[train]' brings what it needs"))
+        return replace(outcome, notes=(*outcome.notes, f"no plot: {error}; {extras.how('train')}"))
     track, means = main_track(timeline)
     if track is None:
         return replace(outcome, notes=(*outcome.notes, "no plot: no face was found"))
@@ -248,7 +263,7 @@ def outputs(out: Path, name: Path, timeline: str | None, with_video: bool, suffi
 
 ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts", ".3gp")
 
-_OURS = (".annotated", ".annotated.part")
+_OURS = (".annotated", ".annotated.part")  # what the stems of our own videos end in
 
 
 def found_in(places: Sequence[str]) -> list[tuple[Path, Path]]:
@@ -262,9 +277,7 @@ def found_in(places: Sequence[str]) -> list[tuple[Path, Path]]:
         path = Path(place).expanduser() if place.startswith("~/") else Path(place)
         if path.is_dir():
             inside = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in ENDINGS]
-            found |= {
-                file: file.relative_to(path) for file in inside if not file.stem.endswith((".annotated", ".annotated.part"))
-            }
+            found |= {file: file.relative_to(path) for file in inside if not file.stem.endswith(_OURS)}
         elif not path.exists() and set(place) & set("*?["):
             base = Path(*[part for part, _ in zip(path.parts, _plain(path.parts), strict=False)])
             matches = sorted(Path(file) for file in glob(str(path), recursive=True) if Path(file).is_file())  # noqa: PTH207

@@ -4,6 +4,7 @@ It owns every class name and every column name, and imports nothing heavier than
 serving, training and reports can all read it. It knows no file and no library.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,7 @@ RACES = ("white", "black", "asian", "indian", "others")  # UTKFace's five groups
 SPLITS = ("train", "val", "test")
 Modality = Literal["rgb", "gray"]
 LEAST_PROBABILITY = 1e-7  # below it a probability counts as this much, wherever its logarithm is taken
+_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,47 @@ def age_group(years: float) -> str:
 def probability_column(task: str, class_name: str) -> str:
     """The column of the predictions table that holds the probability of one class, e.g. ``p_expression_happy``."""
     return f"p_{task}_{class_name}"
+
+
+def is_id(text: object) -> bool:
+    """Whether this is the id of a prediction that a service made: 32 hexadecimal digits, lower case."""
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
+# The predictions that a service made: one row a face; a picture without a face is a row with faces 0 and no prediction. Never a
+# picture. All but id and time may be null.
+LIVE_COLUMNS: dict[str, str] = {
+    "id": "string",  # of the prediction: 32 hexadecimal digits of a random UUID
+    "request_id": "string",
+    "time": "timestamp",  # UTC
+    "client": "string",
+    "model_version": "string",
+    "member": "string",
+    "faces": "int32",  # in the picture
+    "face": "int32",  # which of them this is, from 0
+    **{probability_column(task.name, name): "float32" for task in TASKS.values() if not task.auxiliary for name in task.classes},
+    "valence": "float32",
+    "arousal": "float32",
+    "confidence": "float32",
+    "entropy": "float32",
+    "expression": "string",
+    "certain": "bool",
+    "face_size": "float32",  # pixels, of the longer side
+    "detection_score": "float32",
+    "brightness": "float32",
+    "contrast": "float32",
+    "sharpness": "float32",
+    "latency_ms": "float32",
+}
+
+# What people said the expression of a prediction really was. Every word is kept, the last one of a prediction counts.
+FEEDBACK_COLUMNS: dict[str, str] = {
+    "key": "string",  # of this word
+    "prediction": "string",
+    "label": "string",
+    "client": "string",
+    "time": "timestamp",
+}
 
 
 def entropy(probabilities: np.ndarray) -> np.ndarray:

@@ -24,7 +24,6 @@ from ferflow.streaming import Frame, Streaming, TrackedFace, stream
 TITLE = "ferflow"
 HELP = ("q quit  v plane  p bars  e emoji  s screenshot", "m next model  + - threshold  h help")
 _STEP = 0.05
-_ESCAPE = 27
 _TOLD = 2.5  # seconds that a message stays
 
 

@@ -11,7 +11,6 @@ from ferflow.backbones._blocks import conv, from_scratch
 from ferflow.registry import register
 
 _SCALES = (0.5, 1.0, 2.0)
-_GRID = 6
 
 
 class MultiScale(nn.Module):

@@ -5,7 +5,7 @@ Its score is the logistic of how far the last stage's threshold is passed: it ra
 
 import re
 from pathlib import Path
-from threading import Lock
+from threading import local
 
 import cv2
 import numpy as np
@@ -20,16 +20,16 @@ _SMALLEST = (20, 20)  # pixels, after scaling
 def build(model_path: Path | None = None, threshold: float | None = None) -> Detector:
     """The frontal-face cascade that every OpenCV 4 carries."""
     file = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml"
-    cascade = cv2.CascadeClassifier(str(file))
+    mine = local()  # a cascade keeps the picture it works on: each thread has its own
     bound = float(re.findall(r"<stageThreshold>([^<]+)<", file.read_text())[-1])
-    lock = Lock()  # the cascade keeps the picture it works on
 
     def detect(rgb: np.ndarray) -> list[Detection]:
         gray, scale = shrink(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
-        with lock:
-            boxes, _, weights = cascade.detectMultiScale3(
-                gray, scaleFactor=1.05, minNeighbors=5, minSize=_SMALLEST, outputRejectLevels=True
-            )
+        if not hasattr(mine, "cascade"):
+            mine.cascade = cv2.CascadeClassifier(str(file))
+        boxes, _, weights = mine.cascade.detectMultiScale3(
+            gray, scaleFactor=1.05, minNeighbors=5, minSize=_SMALLEST, outputRejectLevels=True
+        )
         found = [
             Detection(
                 (float(x / scale), float(y / scale), float((x + w) / scale), float((y + h) / scale)),

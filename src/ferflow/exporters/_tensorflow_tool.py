@@ -102,8 +102,9 @@ def build(model):
             )
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         OPERATIONS[node.op_type](graph, node, attributes)
-    # A layer that does nothing gives every output its name.
-    outputs = {o.name: layers.Activation("linear", dtype="float32", name=o.name)(graph.get(o.name)) for o in model.graph.output}
+    # A layer that does nothing gives every output its name. The answers of an ensemble's members (member/task) are left out.
+    names = [output.name for output in model.graph.output if "/" not in output.name]
+    outputs = {name: layers.Activation("linear", dtype="float32", name=name)(graph.get(name)) for name in names}
     return keras.Model(faces, outputs, name="ferflow")
 
 

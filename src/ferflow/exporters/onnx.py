@@ -6,9 +6,10 @@ from pathlib import Path
 import onnx
 import torch
 
-from ferflow.card import CARD_KEY, Card
+from ferflow.card import CARD_KEY, Card, part_name
 from ferflow.exporters import Run, Source
 from ferflow.exporters._onnxruntime import session
+from ferflow.model import EnsembleNetwork
 from ferflow.registry import register
 
 FILE = "model.onnx"
@@ -23,7 +24,10 @@ class Onnx:
 
     @staticmethod
     def write(source: Source, folder: Path) -> Path:
-        """Write ``model.onnx``: input ``faces`` (uint8, N x S x S x 3), one float output a task, by its name."""
+        """Write ``model.onnx``: input ``faces`` (uint8, N x S x S x 3), one float output a task, by its name.
+
+        Of an ensemble the members' own answers are outputs, too, called ``member/task``: they are computed in any case.
+        """
         return _write(source.network, source.card, folder)
 
     @staticmethod
@@ -32,10 +36,24 @@ class Onnx:
         return session(path)
 
 
+class _WithParts(torch.nn.Module):
+    def __init__(self, network: EnsembleNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, faces: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.network.with_parts(faces)
+
+
 def _write(network: torch.nn.Module, card: Card, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
     faces = torch.zeros((2, card.input_size, card.input_size, 3), dtype=torch.uint8)
+    names = list(card.tasks)
+    if len(card.members) > 1 and isinstance(network, EnsembleNetwork):
+        members = list(card.members)
+        names += [part_name(members[index], task) for index, task in network.parts]
+        network = _WithParts(network)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
@@ -43,7 +61,7 @@ def _write(network: torch.nn.Module, card: Card, folder: Path) -> Path:
             (faces,),
             dynamo=True,
             input_names=["faces"],
-            output_names=list(card.tasks),
+            output_names=names,
             dynamic_shapes={"faces": {0: torch.export.Dim("batch", min=1, max=2**16)}},
             verbose=False,
         )

@@ -4,15 +4,12 @@ import numpy as np
 from sklearn.metrics import root_mean_squared_error
 
 from ferflow.metrics import Means, scores
+from ferflow.metrics._squares import rows
 from ferflow.registry import register
 
 
-def _rows(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    return np.asarray((truth.astype(np.float64) - predicted) ** 2)[:, None]
-
-
 @register
-@scores("affect", best=0.0, headline=True, means=Means(_rows, lambda means: np.sqrt(means[..., 0])))
+@scores("affect", best=0.0, headline=True, means=Means(rows, lambda means: np.sqrt(means[..., 0])))
 def score(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Root of the mean squared error."""
     return float(root_mean_squared_error(truth, predicted))

@@ -41,12 +41,17 @@ def apply(name: str, data: Path | None = None, params_file: Path = PARAMS_FILE) 
     return [block for block in new if block]
 
 
-def set_dataset(source: str, path: Path, options: dict[str, Any], params_file: Path = PARAMS_FILE) -> None:
+def set_dataset(
+    source: str, path: Path, options: dict[str, Any], params_file: Path = PARAMS_FILE, *, frozen: bool = False
+) -> None:
     """Make ``source`` at ``path`` the dataset of ``params.yaml``, with these options and the image size that it has.
+
+    ``frozen``: its split, too, is taken as it stands in the data.
 
     Raises ``ParamsError`` when the outcome would not be valid; the file is then untouched.
     """
-    size = load(params_file).dataset.image_size
+    settings = load(params_file)
+    size, shares = settings.dataset.image_size, settings.split
     lines = [
         "dataset:",
         f"  source: {source}",
@@ -56,7 +61,12 @@ def set_dataset(source: str, path: Path, options: dict[str, Any], params_file: P
         "",
         "",
     ]
-    _write({"dataset": "\n".join(lines)}, params_file, f"the dataset {source}")
+    new = {"dataset": "\n".join(lines)}
+    if frozen:
+        new["split"] = (
+            f"split: {{val: {shares.val}, test: {shares.test}, frozen: true}} # every face keeps the side that it has\n\n"
+        )
+    _write(new, params_file, f"the dataset {source}")
 
 
 def set_members(change: Callable[[str], str], params_file: Path = PARAMS_FILE) -> None:

@@ -52,7 +52,9 @@ def run() -> Summary:
     fresh_folder(EVALUATION)
     fresh_folder(AXES)
     fresh_folder(PICTURES)
+    leaks = bool(labels["nearly_leaked"].any())
     judge = Judge(labels, settings.evaluate.resamples, settings.seed)
+    del labels  # of a large set they would fill memory
     judged: dict[str, Judged] = {}
     for name in [*settings.members, "ensemble", *settings.students]:
         folder = ENSEMBLE if name == "ensemble" else (MEMBERS if name in settings.members else STUDENTS) / name
@@ -74,8 +76,8 @@ def run() -> Summary:
     _write_front(figures, cost)
     histories = {name: pd.read_csv(HISTORIES / f"{name}.csv") for name in settings.networks}
     plots.histories(histories, PICTURES / "training.png")
-    rows = _write_ablation(settings, judged, bool(labels["nearly_leaked"].any()))
-    _draw_gallery(labels, judged["ensemble"], settings.seed)
+    rows = _write_ablation(settings, judged, leaks)
+    _draw_gallery(judged["ensemble"], settings.seed)
     shown = [name for name in rows[0] if name in ("member", "backbone", "modality") or name.endswith(("_accuracy", "_ccc"))]
     return Summary("evaluate: test split", [{name: row.get(name, "") for name in shown} for row in rows])
 
@@ -164,13 +166,13 @@ def _write_ablation(settings: params.Params, judged: dict[str, Judged], leaks: b
     return sides["test"]
 
 
-def _draw_gallery(labels: pd.DataFrame, one: Judged, seed: int) -> None:
+def _draw_gallery(one: Judged, seed: int) -> None:
     """Thirty-two test faces, drawn by lot from all, with the ensemble's answer."""
     card = one.card
     if "expression" not in card.tasks:
         return
     predictions = one.predictions.set_index("id")
-    chosen = labels[(labels["split"] == "test") & labels["expression"].notna()]
+    chosen = one.labels[one.labels["expression"].notna()]
     chosen = chosen.sample(min(32, len(chosen)), random_state=seed)
     faces = load_faces(MANIFEST, chosen, ("test",), card.input_size, "rgb", {})["test"]
     table = predictions.loc[faces.ids]

@@ -12,6 +12,7 @@ from ferflow.exporters import ExportError, Source
 from ferflow.exporters._rebuilt import settings_of
 from ferflow.exporting import REFERENCE, Exported, Limits, ParityError, Say, Trial, as_markdown, demand, export, main_task, table
 from ferflow.faces import load_faces
+from ferflow.images import decode, image_statistics, resize, to_gray
 from ferflow.model import EnsembleNetwork
 from ferflow.registry import get
 from ferflow.released import load_alone, load_ensemble
@@ -30,11 +31,11 @@ from ferflow.stages import (
     read_json,
     write_json,
 )
-from ferflow.tables import load_labels
+from ferflow.tables import iter_images, load_labels
 
 
 def run() -> Summary:
-    """Write ``models/release/``: the files of every format, card.json, parity.json and the test predictions as reference.
+    """Write ``models/release/``: the files of every format, card.json, parity.json and ``reference.parquet``.
 
     The table of formats goes to ``reports/exports.md`` and ``.csv``. Raises ``StageError`` when an answer differs from
     PyTorch's, or from the predictions that were evaluated, by more than the block ``export`` allows.
@@ -45,7 +46,7 @@ def run() -> Summary:
     RELEASE.mkdir(parents=True, exist_ok=True)
     write_json(card.model_dump(), RELEASE / "card.json")
     predictions = pd.read_parquet(folder / "predictions.parquet")
-    predictions[predictions["split"] == "test"].to_parquet(RELEASE / "reference.parquet", compression="zstd", index=False)
+    reference(predictions, card).to_parquet(RELEASE / "reference.parquet", compression="zstd", index=False)
     exported = export_network(settings, settings.export.model, card, network, folder, settings.export.formats, RELEASE)
     parity = write_tables(exported, settings.export.model, RELEASE / "parity.json", EXPORTS)
     for name, found in parity.items():
@@ -56,6 +57,27 @@ def run() -> Summary:
     rows = table(exported).astype(object)
     columns = [str(column) for column in rows]
     return Summary("export", [dict(zip(columns, row, strict=True)) for row in rows.where(rows.notna(), "").to_numpy()])
+
+
+def reference(predictions: pd.DataFrame, card: Card) -> pd.DataFrame:
+    """The test predictions in the columns of the log: with the answer, whether it is certain, how the picture is, its label.
+
+    Pictures are measured on the crop that the network sees, as the service does it.
+    """
+    test = predictions[predictions["split"] == "test"].reset_index(drop=True)
+    labels = load_labels(MANIFEST, SPLITS)
+    wanted, found = set(test["id"]), {}
+    for batch in iter_images(MANIFEST):
+        for id_, data in batch:
+            if id_ in wanted:
+                found[id_] = image_statistics(to_gray(resize(decode(data), card.input_size))[:, :, 0])
+    test = test.join(pd.DataFrame.from_dict(found, orient="index").astype("float32"), on="id")
+    if classes := card.tasks.get("expression"):
+        best = test[task_columns("expression", classes)].to_numpy().argmax(axis=1)
+        test["expression"] = np.array(classes, dtype=object)[best]
+        test["certain"] = test["confidence"] >= np.float32(card.certain_above)
+        test["label"] = labels["expression"].reindex(test["id"]).to_numpy(dtype=object)
+    return test
 
 
 def export_network(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ferflow import params, tracking
 from ferflow.faces import load_faces
+from ferflow.frozen import TEST_FACES, fingerprint
 from ferflow.stages import (
     ABLATION,
     AXES,
@@ -79,9 +80,20 @@ def run() -> Summary:
         model=settings.register_.model,
         members=members,
         metrics=headline(metrics[released], cost[released]) | flatten(metrics[released]),
-        tags={"code": code_version(), "data": file_hash(MANIFEST), "dataset": settings.dataset.source},
+        tags={
+            "code": code_version(),
+            "data": file_hash(MANIFEST),
+            "dataset": settings.dataset.source,
+            TEST_FACES: fingerprint(MANIFEST, SPLITS),
+        },
         input_example=example,
-        files=[PAGE, MODEL_CARD, *_FILES, *(path for folder in _PICTURES for path in sorted((PLOTS / folder).glob("*.png")))],
+        files=[
+            PAGE,
+            MODEL_CARD,
+            RELEASE / tracking.REFERENCE,
+            *_FILES,
+            *(path for folder in _PICTURES for path in sorted((PLOTS / folder).glob("*.png"))),
+        ],
         tables={
             str(path.relative_to(REPORTS).with_suffix("")): path
             for path in (ABLATION, *(table for folder in _TABLES for table in sorted(folder.glob("*.csv"))))

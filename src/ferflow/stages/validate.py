@@ -45,7 +45,10 @@ def run() -> Summary:
     draw_examples(flags, labels)
     if broken := [check for check in results if check.severity == "fail" and not check.passed]:
         lines = "\n".join(f"  {check.name}: {check.found}" for check in broken)
-        raise StageError(f"the data breaks {len(broken)} expectations (all in {DATA_REPORTS}/validation.md):\n{lines}")
+        where = f"all in {DATA_REPORTS}/validation.md"
+        raise StageError(
+            f"the data breaks {len(broken)} expectations ({where}); mend the data, or say in validate what is allowed:\n{lines}"
+        )
     rows = [{"rows in": len(labels), "kept": int(kept.sum()), "quarantined": len(quarantined),
              "expectations": len(results), "warnings": sum(not check.passed for check in results)}]  # fmt: skip
     return Summary("validate", rows)

@@ -1,0 +1,59 @@
+"""The whole pipeline as a flow that a schedule or Prefect's page can start: the same command as by hand, and its last lines."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from flows import prefect_defaults
+
+# isort: split
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from flows.reviving import mark
+
+_OUTPUT = Path(".ferflow/pipeline.log")
+_AT_ONCE = Path(__file__).parent / "pipeline.py"  # runs independent stages side by side
+
+
+class PipelineFailedError(RuntimeError):
+    """The pipeline ended with an exit code other than 0; the message has its last lines."""
+
+
+@flow(name="reproduce", log_prints=False)
+def reproduce(
+    stages: list[str] = [],  # noqa: B006  (a form's default)
+) -> None:
+    """Run every stale stage of the pipeline; what is up to date is not done again.
+
+    Args:
+        stages: only these and what they need; empty: all of dvc.yaml
+    """
+    mark()
+    run_pipeline(stages)
+
+
+@task(name="pipeline", retries=2, retry_delay_seconds=prefect_defaults.back_off(60, 2), cache_policy=NO_CACHE)
+def run_pipeline(stages: list[str]) -> None:
+    """The command, and its last lines; a task, because the pauses of a flow's retries cannot grow."""
+    how = ["flows.pipeline"] if _AT_ONCE.exists() else ["dvc", "--wait-for-lock", "repro"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT__")}
+    _OUTPUT.parent.mkdir(exist_ok=True)
+    with _OUTPUT.open("wb") as output:
+        run = subprocess.Popen(
+            [sys.executable, "-m", *how, *stages], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
+        )
+        try:
+            while run.poll() is None:
+                time.sleep(0.2)  # in short naps, so that a cancellation reaches this thread
+        finally:
+            if run.poll() is None:
+                run.terminate()
+                run.wait()
+    last = "\n".join(line for line in _OUTPUT.read_text(errors="replace").splitlines()[-15:] if line.strip())
+    if run.returncode:
+        raise PipelineFailedError(f"exit code {run.returncode}:\n{last}")
+    get_run_logger().info("%s", last)

@@ -1,0 +1,259 @@
+"""The retraining flow with real DVC, MLflow and Prefect, on a pipeline that costs nothing (``faked``)."""
+
+import importlib
+import json
+import os
+import signal
+import sqlite3
+
+import mlflow
+import psutil
+import pytest
+from faked import Faked
+from typer.testing import CliRunner
+
+from ferflow import folding, retraining, tracking
+from ferflow.cli import app
+from flows.companion import answers, prefect_server
+from flows.rehearsal import mailbox
+from flows.remote import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+ALL = ["data", "train"]
+
+
+@pytest.fixture(scope="module")
+def box():
+    with mailbox() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def project(release, manifest, tmp_path_factory, box):
+    """With a Prefect server, so that not every run starts one; this process works in its folder, as its users do."""
+    made = Faked(tmp_path_factory.mktemp("project"), release, manifest, box[0])
+    with pytest.MonkeyPatch.context() as patch:
+        for name in set(os.environ) - set(made.env):
+            patch.delenv(name)
+        for name, value in made.env.items():
+            patch.setenv(name, value)
+        patch.chdir(made.folder)
+        with prefect_server(made.folder / "server.log"):
+            wait_until("Prefect answers", lambda: answers(f"{made.env['PREFECT_API_URL']}/health"), 240)
+            with _settings(made):
+                yield made
+
+
+def _settings(project: Faked):
+    """Prefect reads its settings once in a process, and another test may have been first."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
+
+    return temporary_settings(
+        {
+            PREFECT_API_URL: project.env["PREFECT_API_URL"],
+            PREFECT_HOME: project.env["PREFECT_HOME"],
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        }
+    )
+
+
+@pytest.fixture
+def retrain(capfd):
+    """The command, in this process (which has loaded what it takes); gives what it printed."""
+    command = importlib.import_module("flows.retraining")
+
+    def run(*more: str, code: int = 0) -> str:
+        capfd.readouterr()
+        ended = command.main(list(more))
+        printed = "".join(capfd.readouterr())
+        assert ended == code, printed
+        return printed
+
+    return run
+
+
+@pytest.fixture
+def trains(project):
+    """A retraining of its own process that has come as far as the training, and stays there until it is killed."""
+
+    def started(*more: str):
+        project.ran()
+        (project.folder / "nap").write_text("300")
+        process = project.start("flows.retraining", *more)
+        wait_until("it trains", lambda: "train" in project.lines(), 300)
+        return process
+
+    return started
+
+
+def ferflow(*arguments: str, code: int = 0) -> str:
+    """What ``ferflow`` prints."""
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def kill(project: Faked, process) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (project.folder / "nap").write_text("0")
+
+
+def states(project: Faked) -> list[str]:
+    database = sqlite3.connect(project.folder / ".prefect/prefect.db")
+    with database:
+        found = database.execute("select state_name from flow_run where name like 'retrain%' order by created").fetchall()
+    database.close()
+    return [name for (name,) in found]
+
+
+def test_too_little_feedback_changes_nothing(project, retrain):
+    assert project.ran() == ALL
+    before = project.tree()
+    project.feedback(3)
+    assert "TooFew: too little feedback waits" in retrain()
+    assert not retraining.WANTED.exists(), "nobody was alarmed"
+    assert "TooFew" in retrain("--why", "drift")
+    assert retraining.WANTED.exists()
+    assert not retraining.enough_waits()
+    assert (project.tree(), project.ran()) == (before, [])
+    assert tracking.aliases("ferflow") == {"champion": 1}
+    mlflow.MlflowClient().delete_registered_model_alias("ferflow", "champion")
+    assert "ferflow has no champion to compare with" in retrain(code=1), "the first that is registered would be it, unjudged"
+    assert project.tree() == before
+    mlflow.MlflowClient().set_registered_model_alias("ferflow", "champion", "1")
+
+
+def test_what_the_gate_refuses_is_taken_back_and_named_and_is_not_tried_again(project, retrain, box):
+    before = project.tree()
+    project.feedback(9, "anger", seed=1)
+    assert retraining.enough_waits(), "monitoring sends the alarm again"
+    (project.folder / "spoil").touch()
+    printed = retrain("--why", "a test")
+    (project.folder / "spoil").unlink()
+    assert "Refused: version 2 is refused against version 1: parity: the export does not answer as what was evaluated" in printed
+    assert project.ran() == ALL
+    assert not retraining.WANTED.exists(), "a retraining has taken it up"
+    after = project.tree()
+    assert {name for name in before | after if before.get(name) != after.get(name)} <= {"spoil"}
+    assert "up to date" in project.run("dvc", "status")
+    assert not project.run("git", "status", "--porcelain").strip(), "nothing that git would see"
+    assert tracking.aliases("ferflow") == {"champion": 1}, "the refused version has no alias"
+    kept = project.folder / "data/versions"
+    assert {path.name for path in kept.iterdir()} == {"1.parquet", "1.live.parquet", "1.json"}
+    said = json.loads((kept / "1.json").read_text())
+    assert (said["state"], said["added"], said["held_out"]) == ("refused", 9, 3)
+    shown = ferflow("gate")
+    assert "| parity | - | 1 | 0.001 | **no** |" in shown
+    assert "Data: data/versions/1.parquet, 160 faces and 9 live ones (6 anger, 3 happy), 3 held out." in shown
+    assert json.loads(ferflow("gate", "2", "--json"))["passed"] is False
+    assert "no gate has judged 1" in ferflow("gate", "1", code=1)
+    assert [one["event"] for one in box[1]] == ["ferflow.retraining.failed", "ferflow.retraining.refused"], "no champion; refused"
+    assert (box[1][1]["version"], box[1][1]["checks"]["parity"], box[1][1]["why"]) == (2, False, "a test")
+    assert "TooFew" in retrain(), "what spoilt a model is not folded in again"
+
+
+def test_what_passes_is_promoted_and_its_data_is_the_projects(project, retrain, box):
+    project.ran()
+    project.feedback(8, "sad", seed=2)
+    printed = retrain("--why", "good feedback")
+    assert "Promoted: version 3 passed all 12 checks against version 1, and is champion now (1 before)" in printed
+    assert tracking.aliases("ferflow") == {"champion": 3, "previous": 1}
+    assert (project.folder / "params.yaml").read_text().startswith("# my comment\n")
+    assert 'path: "data/versions/2.parquet"' in (project.folder / "params.yaml").read_text()
+    changed = {line[3:] for line in project.run("git", "status", "--porcelain", "-uall").splitlines()}
+    assert changed == {"params.yaml", "dvc.lock", "data/versions/2.parquet.dvc"}
+    assert box[1][-1]["event"] == "ferflow.retraining.promoted"
+    tags = tracking.version_tags("ferflow", 3)
+    assert (tags["ferflow.gate"], tags["ferflow.gate.test_faces"]) == ("passed", "passed: the same 24 faces")
+    assert tracking.moves("ferflow")[-1]["why"] == "gate: good feedback; 12 checks passed"
+    assert states(project)[-1] == "Promoted"
+    assert not (project.folder / ".ferflow/retraining/journal.json").exists()
+
+
+def test_a_stage_that_fails_takes_everything_back(project, retrain, box):
+    project.ran()
+    before = project.tree()
+    project.feedback(8, "fear", seed=3)
+    (project.folder / "trip").write_text("2")
+    printed = retrain(code=1)
+    assert "failed to reproduce 'train'" in printed
+    assert project.ran() == ["data", "train"], "what is hopeless is not tried again"
+    (project.folder / "trip").unlink()
+    assert project.tree() == before
+    assert json.loads((project.folder / "data/versions/3.json").read_text())["state"] == "failed"
+    assert box[1][-1]["event"] == "ferflow.retraining.failed"
+    (project.folder / "trip").write_text("1")
+    retrain(code=1)
+    assert project.ran() == ["data", "train", "train", "train"], "what may help is tried twice more"
+    (project.folder / "trip").unlink()
+    assert project.tree() == before
+
+
+def test_a_way_back_that_is_cut_off_is_gone_to_its_end_first(project, retrain, monkeypatch):
+    before, refused = project.tree(), max(folding.versions()) + 1
+    project.feedback(8, "fear", seed=5)
+    (project.folder / "spoil").touch()
+    real = retraining._dvc
+
+    def cut_off(*arguments: str) -> str:
+        if arguments[0] == "checkout":
+            raise OSError("cut off")
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retraining, "_dvc", cut_off)
+        retrain("--why", "cut off", code=1)
+    (project.folder / "spoil").unlink()
+    assert (project.folder / ".ferflow/retraining/journal.json").exists()
+    (project.folder / "params.yaml").write_text((project.folder / "params.yaml").read_text() + "# edited\n")
+    assert "TooFew" in retrain(), "what was refused is not taken for accepted, nor folded again"
+    assert json.loads((project.folder / f"data/versions/{refused}.json").read_text())["state"] == "refused"
+    assert "# edited" in (project.folder / "params.mine.yaml").read_text()
+    (project.folder / "params.mine.yaml").unlink()
+    after = project.tree()
+    assert {name for name in before | after if before.get(name) != after.get(name)} <= {"spoil"}
+
+
+def test_a_cancelled_run_leaves_no_stage_at_work(project, retrain, trains):
+    before = project.tree()
+    project.feedback(8, "fear", seed=6)
+    process = trains("--why", "cancelled")
+    stages = [one for one in psutil.process_iter(["cwd", "cmdline"]) if "stage.py" in " ".join(one.info["cmdline"] or [])]
+    mine = [one for one in stages if one.info["cwd"] == str(project.folder)]
+    assert mine, "a stage naps"
+    process.send_signal(signal.SIGTERM)  # to the flow's process alone, as Prefect does
+    process.wait(120)
+    assert not [one for one in mine if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    (project.folder / "nap").write_text("0")
+    assert "are as they were before" in retrain("--undo")
+    assert project.tree() == before
+
+
+def test_a_run_that_is_killed_can_be_taken_back_or_gone_on_with(project, retrain, trains):
+    champion, before = tracking.aliases("ferflow")["champion"], project.tree()
+    project.feedback(8, "disgust", seed=4)
+    killed = trains("--why", "killed")
+    assert "another retraining is at work in this folder" in retrain("--undo", code=1)
+    kill(project, killed)
+    assert project.tree() != before
+    assert "are as they were before" in retrain("--undo")
+    assert project.tree() == before
+    kill(project, trains("--why", "killed again"))
+    assert (project.folder / ".ferflow/retraining/journal.json").exists()
+    assert f"checks against version {champion}, and is champion now" in retrain()
+    assert project.ran() == ["data", "train", "train"], "what was done is not done again"
+    newest = max(folding.versions())
+    assert f"data/versions/{newest}.parquet" in (project.folder / "params.yaml").read_text()
+    assert (project.folder / f"data/versions/{newest}.parquet.dvc").exists()
+    assert not (project.folder / f"data/versions/{newest - 1}.parquet.dvc").exists(), "the one that was taken back"
+
+
+def test_changes_that_could_not_be_brought_back_are_not_touched(project, retrain):
+    path = project.folder / "data/splits.parquet"
+    kept = path.read_bytes()
+    path.unlink()
+    path.write_bytes(b"mine")
+    assert "outputs differ from dvc.lock" in retrain(code=1)
+    assert path.read_bytes() == b"mine"
+    path.write_bytes(kept)

@@ -1,0 +1,69 @@
+"""Rows of the prediction log for tests, and what is asked of a log again and again."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import text
+
+from ferflow.livelog.tables import connect
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def row(number: int = 0, **values: Any) -> dict[str, Any]:
+    """A row of its own id; its time is ``number`` seconds after noon, and ``face`` is the number."""
+    made = {"id": uuid4().hex, "time": NOON + timedelta(seconds=number), "client": "c", "faces": 1, "face": number}
+    return (
+        made
+        | {"expression": "happy", "confidence": 0.75, "certain": True, "p_expression_happy": 0.75, "latency_ms": 4.5}
+        | values
+    )
+
+
+def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not become true in time"
+        time.sleep(0.02)
+
+
+def stored(url: str, what: str = "id", table: str = "predictions") -> list[Any]:
+    """A column of a table, by time."""
+    engine = connect(url)
+    try:
+        with engine.connect() as connection:
+            return [found[0] for found in connection.execute(text(f"SELECT {what} FROM {table} ORDER BY time"))]
+    finally:
+        engine.dispose()
+
+
+def each_once(url: str, ids: list[str]) -> bool:
+    """Whether exactly these rows are there, each once."""
+    return Counter(stored(url)) == Counter(ids)
+
+
+# What another process does: it adds rows, two words of feedback, prints the ids, and closes.
+CHILD = """
+import sys
+from liverows import row
+from ferflow.livelog import PredictionLog
+log = PredictionLog(sys.argv[1], sys.argv[2], capacity=200)
+rows = [row(n) for n in range(int(sys.argv[3]))]
+for one in rows:
+    log.add([one])
+log.feedback(rows[0]["id"], "sad")
+log.close(60)
+print(log.state()["dropped"], *(one["id"] for one in rows))
+"""
+
+
+def command(code: str, *arguments: object) -> list[str]:
+    """Python code in a process of its own, which finds the tests' helpers."""
+    here = f"import sys; sys.path.insert(0, {str(__file__).rsplit('/', 1)[0]!r})\n"
+    return [sys.executable, "-c", here + code, *map(str, arguments)]

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,14 @@ def own_loggers():
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == "ferflow":
             logging.getLogger(name).disabled = False
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_registry():
+    """MLflow keeps the address that it was last told for the whole process; a file of tests begins without one."""
+    if mlflow := sys.modules.get("mlflow"):
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
 
 
 @pytest.fixture(scope="session")

@@ -36,13 +36,16 @@ def test_several_processes_make_the_same_bytes_as_one(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_dask_cluster_makes_the_same_bytes_and_measures(tmp_path, monkeypatch):
-    distributed = pytest.importorskip("distributed")
+    dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
     monkeypatch.setattr(tables, "ROWS_A_GROUP", 2000)
     alone = made(tmp_path, monkeypatch, FERFLOW_WORKERS="1")
     expected = measure(tmp_path / "manifest.parquet")
     path = f"{os.environ.get('PYTHONPATH', '')}:tests"
     monkeypatch.setenv("PYTHONPATH", path)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "120s"}),  # on a busy machine a worker takes long to begin
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+    ):
         assert made(tmp_path, monkeypatch, FERFLOW_DASK=cluster.scheduler_address) == alone
         assert shares() == 8
         monkeypatch.chdir(tmp_path)  # the workers stand where the cluster was started
@@ -58,8 +61,10 @@ def test_a_dask_cluster_makes_the_same_bytes_and_measures(tmp_path, monkeypatch)
 
 
 def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
+    dask = pytest.importorskip("dask")
     monkeypatch.setenv("FERFLOW_DASK", "tcp://127.0.0.1:9")
-    with pytest.raises(ConnectionError, match=r"FERFLOW_DASK=tcp://127\.0\.0\.1:9"):
+    soon, named = {"distributed.comm.timeouts.connect": "1s"}, r"FERFLOW_DASK=tcp://127\.0\.0\.1:9"
+    with dask.config.set(soon), pytest.raises(ConnectionError, match=named):
         list(each(len, ["a"]))
 
 

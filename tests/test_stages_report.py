@@ -3,13 +3,13 @@
 import json
 import re
 import runpy
-import shutil
 import subprocess
 from html import unescape
 
 import pandas as pd
 import pytest
 import yaml
+from browser import chromium, flags
 from conftest import ROOT
 
 from ferflow import fairness, plots
@@ -164,8 +164,7 @@ def test_a_threshold_is_put_in_words(above, words):
 
 
 def test_a_browser_shows_the_page_without_scrolling_it_sideways(project, html, tmp_path):
-    if not (browser := shutil.which("chromium") or shutil.which("google-chrome")):
-        pytest.skip("no Chromium here: apt install chromium")
+    browser = chromium()
     probe = """<script>
     const root = document.documentElement, first = document.querySelector("tbody td");
     const box = first.closest(".scroll"), before = first.getBoundingClientRect().left;
@@ -175,9 +174,8 @@ def test_a_browser_shows_the_page_without_scrolling_it_sideways(project, html, t
     document.body.innerHTML = "<pre id=found>" + found.join() + "</pre>";
     </script></body>"""
     (tmp_path / "page.html").write_text(PAGE.read_text().replace("</body>", probe))
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,900", f"--user-data-dir={tmp_path / 'profile'}"]
     done = subprocess.run(
-        [browser, *flags, "--dump-dom", f"file://{tmp_path / 'page.html'}"],
+        [browser, *flags(tmp_path / "profile"), "--window-size=500,900", "--dump-dom", f"file://{tmp_path / 'page.html'}"],
         capture_output=True,
         text=True,
         timeout=120,

@@ -52,7 +52,7 @@ def _client(address: str) -> Any:
     from distributed import Client
 
     try:
-        return Client(address, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
+        return Client(address, set_as_default=False)  # type: ignore[no-untyped-call]
     except OSError as error:
         raise ConnectionError(f"no Dask scheduler answers at FERFLOW_DASK={address}: {error}") from error
 

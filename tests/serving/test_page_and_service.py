@@ -11,14 +11,12 @@ from test_page import FACES, FAKE, RATE
 
 from ferflow.keys import Keys
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not chromium(), reason="no Chromium here: it shows whether the page works"),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def service(release, tmp_path_factory) -> Iterator[Running]:
+    chromium()
     folder = with_params(tmp_path_factory.mktemp("served"))
     with serving(folder, FERFLOW_MODEL=str(release)) as running:
         yield running

@@ -33,6 +33,7 @@ def service(release, tmp_path_factory) -> Iterator[Running]:
     (folder / "notes").touch()
     (folder / "tmp").mkdir()
     env = {"PYTHONPATH": f"{ROOT / 'src'}:{folder}", "FERFLOW_MODEL": str(release), "WATCHED": str(folder / "notes")}
+    env |= {"PYTHONDONTWRITEBYTECODE": "1"}  # what Python writes beside a module is nothing that a client caused
     with serving(folder, "watched:FerFlow", TMPDIR=str(folder / "tmp"), **env) as running:
         running.client.post("/predict", files={"image": png()}).raise_for_status()
         assert running.key

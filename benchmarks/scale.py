@@ -21,6 +21,7 @@ from uuid import uuid4
 import yaml
 
 ROOT = Path.cwd()
+sys.path.insert(0, str(ROOT))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from ferflow.params import Pipeline, Resources
 from flows.board import Board
 from flows.engines import Engine, Processes
-from flows.graph import Graph
+from flows.graph import Graph, GraphError
 from flows.sharing import Sharing
 from flows.work import Order, Outcome, StageFailedError
 
@@ -131,34 +131,46 @@ class Drive:
         order = engine.take(Order(stage, str(Path.cwd()), wants.cores), wants)
         if order is None:
             return
-        if self.sharing and not here:
-            order = self.sharing.order(order, self.plan[stage])
         self._attempts[stage] += 1
         self.board.started(stage, self._waiting.pop(stage), self._attempts[stage])
-        done, result = (bare if here else submit)(engine, order, wants)
-        self._running[stage] = _Running(engine, order, wants, done, result)
+        try:
+            if self.sharing and not here:
+                order = self.sharing.order(order, self.plan[stage])
+        except GraphError as error:  # the remote may answer the next time
+            engine.give_back(order, wants)
+            self._did_not_end_well(stage, str(error))
+        else:
+            done, result = (bare if here else submit)(engine, order, wants)
+            self._running[stage] = _Running(engine, order, wants, done, result)
 
     def _end(self, stage: str) -> None:
         running = self._running.pop(stage)
         running.engine.give_back(running.order, running.wants)
-        attempt, again = self._attempts[stage], True
+        again = True
         try:
             outcome = running.result()
+            if self.sharing:
+                self.sharing.take_over(self.graph, outcome)
         except StageFailedError as error:
             why, again = str(error), not error.outcome.hopeless
-            if not again or attempt > self.settings.retries:
+            if not again or self._attempts[stage] > self.settings.retries:
                 self.board.say(error.outcome.said.rstrip())
+        except GraphError as error:
+            why = str(error)
         except Exception as error:  # an engine has many names for the loss of a worker
             why = f"its worker is gone ({type(error).__name__}: {str(error).splitlines()[0][:150] if str(error) else ''})"
         else:
-            if self.sharing:
-                self.sharing.take_over(self.graph, outcome)
             if not (stale := self._still_stale(stage, outcome)):
                 self.done.add(stage)
                 self._ran.add(stage)
-                self.board.ended(stage, outcome.where, outcome.seconds, attempt)
+                self.board.ended(stage, outcome.where, outcome.seconds, self._attempts[stage])
                 return
             why = f"it ran, and DVC still finds it stale: {stale}"
+        self._did_not_end_well(stage, why, again)
+
+    def _did_not_end_well(self, stage: str, why: str, again: bool = True) -> None:
+        """An attempt failed: the stage waits for another one, or that was the last."""
+        attempt = self._attempts[stage]
         final = not again or attempt > self.settings.retries
         self.board.failed(stage, why, attempt, final)
         if final:

@@ -26,13 +26,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Completed, State
 
 from ferflow import params, watching
 from ferflow.livelog import LogError
 from ferflow.monitoring import Drift, MonitorError
 from ferflow.params import Params
+from ferflow.watching import NothingSeenError
 
 EVENT = "ferflow.drift.detected"
+_NOTHING = "NothingSeen"
 log = logging.getLogger("flows.monitoring")
 
 
@@ -57,10 +60,16 @@ def _as_task(function: Callable[..., Any], *arguments: Any, outside: bool = Fals
     """
 
     def call() -> Any:
-        return function(*arguments)
+        try:
+            return function(*arguments)
+        except NothingSeenError as error:
+            return error  # no failure of the task
 
     how: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [2, 10], "retry_condition_fn": _may_help} if outside else {}
-    return task(call, name=function.__name__, cache_policy=NO_CACHE, **how)()
+    found = task(call, name=function.__name__, cache_policy=NO_CACHE, **how)()
+    if isinstance(found, NothingSeenError):
+        raise found
+    return found
 
 
 def _bare(function: Callable[..., Any], *arguments: Any, outside: bool = False) -> Any:
@@ -70,8 +79,10 @@ def _bare(function: Callable[..., Any], *arguments: Any, outside: bool = False) 
 @flow(name="monitoring", flow_run_name="monitoring")
 def monitoring(
     since: str | None = None, until: str | None = None, url: str | None = None, reference: Path | None = None
-) -> dict[str, Any]:
+) -> dict[str, Any] | State[Any]:
     """Compare the live predictions of a window with what the model said of its own test faces.
+
+    A window without predictions ends as ``NothingSeen``, which is no failure: at night nobody may ask.
 
     Args:
         since: where the window begins: 24h, 7d, or a time; empty: monitor.window_h of params.yaml
@@ -79,7 +90,10 @@ def monitoring(
         url: the log's address, if not serve.log of params.yaml
         reference: the reference's file, if not the one that travels with the release
     """
-    return _steps(since, until, url, reference, recorded=True)
+    try:
+        return _steps(since, until, url, reference, recorded=True)
+    except NothingSeenError as error:
+        return Completed(name=_NOTHING, message=str(error))
 
 
 def _steps(since: str | None, until: str | None, url: str | None, reference: Path | None, recorded: bool) -> dict[str, Any]:
@@ -144,7 +158,10 @@ def run(
         print(f"no Prefect server answers at {api_url()}: this look is not recorded, and sends no event", file=sys.stderr)
         return _steps(since, until, url, reference, recorded=False)
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # its thread costs a second a flow
-        found: dict[str, Any] = monitoring(since, until, url, reference)
+        state: Any = monitoring(since, until, url, reference, return_state=True)
+    if state.name == _NOTHING:
+        raise NothingSeenError(state.message)
+    found: dict[str, Any] = state.result()
     return found
 
 

@@ -1,6 +1,7 @@
 """Runs that were cut off: found, marked as crashed, and started anew. It knows Prefect's server and no flow's insides.
 
-A server may have the runs of several folders and machines: a run that begins leaves a mark here, and only those are looked at.
+A server may have the runs of several folders and machines: a run that begins leaves a mark here, and only those are looked at,
+and those that never began.
 """
 
 import logging
@@ -14,13 +15,14 @@ from uuid import UUID
 import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Crashed
 
 log = logging.getLogger("prefect.ferflow")
 _AT_WORK = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _TAG = "taken up"
 _MARKS = Path(".ferflow/runs")
+_UNBORN = timedelta(minutes=10)  # pending for so long: its process ended before it could leave a mark, on whichever machine
 
 
 def mark() -> None:
@@ -59,7 +61,7 @@ class Reviver:
                 for run in self._at_work(client, name):
                     if run.deployment_id is None or run.state is None or run.state.timestamp > oldest:
                         continue
-                    if not (_MARKS / str(run.id)).exists():
+                    if not (_MARKS / str(run.id)).exists() and not _unborn(run.state):
                         continue
                     alive = _alive() if alive is None else alive
                     if str(run.id) not in alive:
@@ -86,6 +88,10 @@ class Reviver:
                 UUID(str(run.deployment_id)), parameters=run.parameters, tags=tags, idempotency_key=f"after-{run.id}"
             )
             log.warning("the run %s was cut off; %s goes on", run.name, made.name)
+
+
+def _unborn(state: State) -> bool:
+    return state.type == StateType.PENDING and datetime.now(UTC) - state.timestamp > _UNBORN
 
 
 def _alive() -> set[str]:

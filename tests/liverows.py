@@ -5,11 +5,15 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 from sqlalchemy import text
 
+from ferflow.consent import Crops
+from ferflow.livelog import PredictionLog
 from ferflow.livelog.tables import connect
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -23,6 +27,19 @@ def row(number: int = 0, **values: Any) -> dict[str, Any]:
         | {"expression": "happy", "confidence": 0.75, "certain": True, "p_expression_happy": 0.75, "latency_ms": 4.5}
         | values
     )
+
+
+def people_say(log: PredictionLog, crops: Path, count: int, label: str = "happy", seed: int = 0) -> list[str]:
+    """People gave ``count`` faces of noise, agreed that they are kept, and said what they show; closes the log."""
+    draw, kept, ids = np.random.default_rng([seed, count]), Crops(crops, 90), [uuid4().hex for _ in range(count)]
+    for number, one in enumerate(ids):
+        time = datetime.now(UTC) - timedelta(minutes=5) + timedelta(seconds=number)
+        log.add([{"id": one, "time": time, "client": "c", "request_id": one, "faces": 1}])
+        kept.keep(one, np.kron(draw.integers(0, 255, (8, 8, 3), dtype=np.uint8), np.ones((5, 5, 1), np.uint8)))
+    for one in ids:
+        assert log.feedback(one, label)
+    log.close(20)
+    return ids
 
 
 def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:

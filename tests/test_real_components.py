@@ -11,12 +11,13 @@ import httpx
 import numpy as np
 import psycopg
 import pytest
-from liverows import row
+from liverows import people_say, row
 from loopback import free_port
 from running import SCRIPTS
 from test_pipeline import Project
 
 from ferflow import livelog
+from flows.remote import Prefect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
@@ -166,6 +167,55 @@ def test_the_service_serves_from_s3_and_logs_to_postgresql_and_monitoring_reads_
     assert len(window) == 2
     assert window["expression"].notna().all()
     assert not (project.root / ".ferflow/live.db").exists()
+
+
+@pytest.mark.long
+def test_monitoring_and_retraining_run_there_by_their_deployments(project, databases, bucket):
+    """The service has answered about two faces; people say of forty others what they show."""
+
+    def lenient(params: dict) -> None:
+        """What is tried is the way of a retraining: a network of one epoch has no accuracy to lose."""
+        params["monitor"].update(cron="")
+        params["retrain"].update(min_feedback=8, cron="")
+        params["gate"] |= {
+            "margin": 1.0,
+            "live_margin": 1.0,
+            "live_floor": 0.0,
+            "fairness_gap": 1.0,
+            "class_floor": 0,
+            "ece": 1.0,
+        }
+        params["gate"] |= {"latency_ratio": 50.0}
+
+    project.change(lenient)
+    log = project.root / "schedule.log"
+    with log.open("wb") as output:
+        schedule = subprocess.Popen(
+            [str(SCRIPTS / "python"), "-m", "flows.schedule"],
+            cwd=project.root, env=project.env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    prefect = Prefect(project.env["PREFECT_API_URL"])
+    try:
+        assert prefect.end(prefect.start("monitoring", {"since": "1h"}), 300) == "Completed", log.read_text()[-3000:]
+        crops = project.root / "data/consented"
+        people_say(livelog.PredictionLog(databases.log, project.root / ".ferflow/spill"), crops, 40)
+        ended = prefect.end(prefect.start("retrain", {"why": "a test"}), 900)
+        assert ended == "Promoted", log.read_text()[-5000:]
+    finally:
+        schedule.terminate()
+        schedule.wait(120)
+    assert databases.ask(databases.log, "select count(*) from feedback") == [(40,)]
+    ((drift,),) = databases.ask(databases.mlflow, "select name from runs where name like 'drift %'")
+    assert drift
+    (champion,) = databases.ask(databases.mlflow, "select version from registered_model_aliases where alias = 'champion'")
+    question = f"select key, value from model_version_tags where version = {champion[0]}"
+    assert dict(databases.ask(databases.mlflow, question))["ferflow.gate"] == "passed"
+    keys = {key for (key,) in databases.ask(databases.prefect, "select key from artifact")}
+    assert {"drift", "drift-report", "gate", "gate-table"} <= keys
+    stored = [entry["Key"] for entry in bucket[1].list_objects_v2(Bucket="ferflow")["Contents"]]
+    assert any("ferflow-drift" in key and key.endswith("index.html") for key in stored)
+    left = [name for name in ("mlflow.db", "mlruns", ".prefect/prefect.db", ".ferflow/live.db") if (project.root / name).exists()]
+    assert left == []
 
 
 def test_a_window_of_the_log_is_the_same_from_postgresql_as_from_sqlite(databases, postgres, tmp_path):

@@ -35,6 +35,10 @@ _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
+class NothingSeenError(MonitorError):
+    """A window without a prediction: nothing to judge, and nothing wrong."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """A window of the log: counts of all its rows, a sample of those that the model ``version`` answered, and how many others."""
@@ -59,8 +63,12 @@ def when(text: str, now: datetime) -> datetime:
 
 
 def span(since: str | None, until: str | None, hours: float, now: datetime | None = None) -> tuple[datetime, datetime]:
-    """Where a window begins and ends; without words: the last ``hours``. ``since`` as a span counts back from ``until``."""
-    end = when(until, now or datetime.now(UTC)) if until else now or datetime.now(UTC)
+    """Where a window begins and ends; without words: the last ``hours``. ``since`` as a span counts back from ``until``.
+
+    It ends now at the latest: a later end would be taken for a look that the next ones need not repeat.
+    """
+    now = now or datetime.now(UTC)
+    end = min(when(until, now), now) if until else now
     begin = when(since, end) if since else end - timedelta(hours=hours)
     if begin >= end:
         raise MonitorError(f"the window begins at {begin:%Y-%m-%d %H:%M} and ends before, at {end:%Y-%m-%d %H:%M}")
@@ -70,7 +78,8 @@ def span(since: str | None, until: str | None, hours: float, now: datetime | Non
 def look(settings: Params, since: datetime, until: datetime, url: str | None = None) -> Seen:
     """What the model that answered most saw in a window.
 
-    ``MonitorError`` where predictions are not logged or the window is empty; ``LogError`` where the log cannot be reached.
+    ``MonitorError`` where predictions are not logged, ``NothingSeenError`` where the window is empty; ``LogError`` where the log
+    cannot be reached.
     """
     address = settings.serve.log if url is None else url
     if not address:
@@ -80,7 +89,7 @@ def look(settings: Params, since: datetime, until: datetime, url: str | None = N
     rows = livelog.read(address, since, until, settings.monitor.max_rows, columns)
     if not len(rows):
         times = f"from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"
-        raise MonitorError(f"the log has no prediction {times}: there is nothing to judge; --since looks further back")
+        raise NothingSeenError(f"the log has no prediction {times}: there is nothing to judge; --since looks further back")
     version = next(iter(window.versions))
     mine = rows[rows["model_version"].fillna("") == version].reset_index(drop=True)
     own = window.of(version)

@@ -9,16 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
 
-import numpy as np
 import yaml
 from conftest import ROOT
+from liverows import people_say
 from loopback import free_port
 
-from ferflow.consent import Crops
 from ferflow.livelog import PredictionLog
 
 GRAPH = """
@@ -152,19 +149,8 @@ class Faked:
 
     def feedback(self, count: int, label: str = "happy", seed: int = 0) -> list[str]:
         """People gave faces and said what they show."""
-        log, crops = (
-            PredictionLog(f"sqlite:///{self.folder}/.ferflow/live.db", self.folder / "spill"),
-            Crops(self.folder / "kept", 90),
-        )
-        draw, ids = np.random.default_rng([seed, count]), [uuid4().hex for _ in range(count)]
-        for number, one in enumerate(ids):
-            time = datetime.now(UTC) - timedelta(minutes=5) + timedelta(seconds=number)
-            log.add([{"id": one, "time": time, "client": "c", "request_id": one, "faces": 1}])
-            crops.keep(one, np.kron(draw.integers(0, 255, (8, 8, 3), dtype=np.uint8), np.ones((5, 5, 1), np.uint8)))
-        for one in ids:
-            assert log.feedback(one, label)
-        log.close(20)
-        return ids
+        log = PredictionLog(f"sqlite:///{self.folder}/.ferflow/live.db", self.folder / "spill")
+        return people_say(log, self.folder / "kept", count, label, seed)
 
     def ran(self) -> list[str]:
         """The stages that ran since the last call."""

@@ -98,8 +98,12 @@ def test_with_a_server_there_are_a_run_artifacts_and_one_event(project, server):
     assert "ferflow.drift.detected was sent" in first.stdout
     again = monitor(project, server, "--since", SINCE, "--until", UNTIL)
     assert "not sent: it was before" in again.stdout
-    runs = asked(server, "flow_runs")
-    assert [run["state"]["type"] for run in runs] == ["COMPLETED"] * 2
+    nothing = monitor(project, server, "--since", "2020-01-01", "--until", "2020-01-02", code=2)
+    assert nothing.stderr.splitlines()[-1].startswith("ferflow monitor: the log has no prediction")
+    runs = asked(server, "flow_runs", sort="START_TIME_ASC")
+    ends = [(run["state"]["type"], run["state"]["name"]) for run in runs]
+    assert ends == [("COMPLETED", "Completed")] * 2 + [("COMPLETED", "NothingSeen")], "a quiet night is no failure"
+    assert {run["state"]["type"] for run in asked(server, "task_runs")} == {"COMPLETED"}
     tasks = {run["name"].rsplit("-", 1)[0] for run in asked(server, "task_runs")}
     assert tasks == {"look", "reference_of", "judge", "write", "record", "publish", "tell"}
     artifacts = {one["key"]: one for one in asked(server, "artifacts")}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import pytest
@@ -19,6 +20,8 @@ from loopback import free_port
 
 from ferflow.params import Pipeline, Resources
 from flows import pipeline
+from flows.board import Board
+from flows.driving import Drive
 from flows.engines import EngineError, Processes
 from flows.graph import Graph, GraphError
 from flows.sharing import Sharing
@@ -354,6 +357,38 @@ def test_clones_need_what_they_share(toy, tmp_path, monkeypatch):
     subprocess.run(["git", "checkout", "-q", "word"], check=True)
     with pytest.raises(GraphError, match="dvc remote add"):
         Sharing(Graph())
+
+
+def test_a_remote_that_does_not_answer_costs_an_attempt_and_not_the_run(toy, monkeypatch):
+    class Hiccups:
+        """What is pushed, and what is pulled, fails the first time."""
+
+        asked: ClassVar = []
+
+        def order(self, order, needs):
+            self.asked.append(f"push for {order.stage}")
+            if len(self.asked) == 1:
+                raise GraphError("dvc push: no answer")
+            return order
+
+        def take_over(self, graph, outcome):
+            self.asked.append(f"pull {outcome.stage}")
+            if self.asked.count("pull begin") == 1:
+                raise GraphError("dvc pull: no answer")
+
+    monkeypatch.chdir(toy.root)
+    for name in ("PATH", "PYTHONPATH"):
+        monkeypatch.setenv(name, toy.env[name])
+    graph, engine = Graph(["begin"]), Processes(1, None, Resources())
+    engine.start()
+    with Board(1) as board:
+        drive = Drive(graph, engine, Pipeline(retries=2), board, graph.plan(), Hiccups())
+        drive.run()
+    engine.stop()
+    assert (drive.failed, drive.left) == ({}, [])
+    assert Hiccups.asked == ["push for begin", "push for begin", "pull begin", "push for begin", "pull begin"]
+    assert (toy.root / "begin").read_text() == "o\n"
+    assert "Stage 'begin' didn't change" in toy.repro()
 
 
 def test_processes_hand_out_cores_and_gpus(monkeypatch):

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sqlite3
+from datetime import timedelta
 
 import mlflow
 import psutil
@@ -257,3 +258,32 @@ def test_changes_that_could_not_be_brought_back_are_not_touched(project, retrain
     assert "outputs differ from dvc.lock" in retrain(code=1)
     assert path.read_bytes() == b"mine"
     path.write_bytes(kept)
+
+
+def test_the_pipelines_deployment_waits_for_a_retraining(project, monkeypatch):
+    reproducing = importlib.import_module("flows.reproducing")
+    monkeypatch.setattr(reproducing, "_RETRAINING_S", 0.0)
+    project.ran()
+    with retraining.alone():
+        state = reproducing.reproduce(return_state=True)
+    assert "another retraining is at work in this folder" in state.message
+    assert project.ran() == []
+
+
+def test_a_run_whose_process_ended_before_it_began_is_started_anew(project, monkeypatch):
+    from prefect.client.orchestration import get_client
+    from prefect.states import Pending
+
+    from flows import reviving
+
+    with get_client(sync_client=True) as client:
+        deployment = client.create_deployment(client.create_flow_from_name("unborn"), "here")
+        run = client.create_flow_run_from_deployment(deployment, state=Pending(), parameters={"n": 1})
+        looking = reviving.Reviver(["unborn"], ["unborn"], most=3)
+        assert looking.look(young_s=0) == 0, "it may be about to begin, on another machine"
+        monkeypatch.setattr(reviving, "_UNBORN", timedelta(0))
+        assert looking.look(young_s=0) == 1
+        assert client.read_flow_run(run.id).state.type == "CRASHED"
+        (other,) = [one for one in client.read_flow_runs() if one.tags == ["taken up 1"]]
+        assert (other.parameters, other.state.type) == ({"n": 1}, "SCHEDULED")
+        assert looking.look(young_s=0) == 0

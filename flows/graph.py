@@ -53,9 +53,15 @@ class Graph:
     def stale(self, stages: Iterable[str]) -> dict[str, str]:
         """Those of the stages that ``dvc repro`` would run now, with the reason."""
         if not (wanted := list(stages)):
-            return {}  # DVC would take no target for all
-        found = self._asked(lambda: self._repo.status(targets=wanted, check_updates=False))
-        return {name: _reason(said) for name, said in found.items()}
+            return {}
+
+        def ask() -> dict[str, list[Any]]:
+            with lock_repo(self._repo):  # 'Repo.status' reads dvc.yaml anew for every target: 200 stages took it 22 s
+                known = {stage.addressing: stage for stage in self._repo.index.stages}
+                answers = [known[name].status(check_updates=False) for name in wanted]
+            return {name: said for answer in answers for name, said in answer.items()}
+
+        return {name: _reason(said) for name, said in self._asked(ask).items()}
 
     def known(self) -> list[str]:
         """The stages in ``dvc.lock``, in its order."""

@@ -36,15 +36,11 @@ from ferflow.watching import NothingSeenError
 
 EVENT = "ferflow.drift.detected"
 _NOTHING = "NothingSeen"
-log = logging.getLogger("flows.monitoring")
 
 
 def resource_of(settings: Params) -> str:
     """The resource whose events these are: the registered model."""
     return f"ferflow.model.{settings.register_.model}"
-
-
-_Do = Callable[..., Any]
 
 
 def _may_help(_: Any, __: Any, state: Any) -> bool:
@@ -72,10 +68,6 @@ def _as_task(function: Callable[..., Any], *arguments: Any, outside: bool = Fals
     return found
 
 
-def _bare(function: Callable[..., Any], *arguments: Any, outside: bool = False) -> Any:
-    return function(*arguments)
-
-
 @flow(name="monitoring", flow_run_name="monitoring")
 def monitoring(
     since: str | None = None, until: str | None = None, url: str | None = None, reference: Path | None = None
@@ -98,24 +90,15 @@ def monitoring(
 
 def _steps(since: str | None, until: str | None, url: str | None, reference: Path | None, recorded: bool) -> dict[str, Any]:
     """The same steps as tasks of a flow, or bare."""
-    do: _Do = _as_task if recorded else _bare
-    settings = params.load()
-    begin, end = watching.span(since, until, settings.monitor.window_h)
-    seen = do(watching.look, settings, begin, end, url, outside=True)
-    table = do(watching.reference_of, settings, seen.version, reference, outside=True)
-    drift = do(watching.judge, settings, seen, table)
-    folder = do(watching.write, settings, drift, seen, table)
-    try:
-        run = do(watching.record, settings, drift, folder, outside=True)
-    except Exception as error:  # the judgement is made and lies on disk
-        log.warning("MLflow does not have it: %s", error)
-        run = ""
+    settings = params.load_or_packed()
+    drift, folder, run = watching.steps(settings, since, until, url, reference, _as_task if recorded else watching.at_once)
     told = False
     if recorded:
-        do(publish, drift, folder)
+        _as_task(publish, drift, folder)
         if url is None and reference is None:  # else somebody looks at something else than what is served
-            told = do(tell, settings, drift)
-    return watching.summary(drift) | {"report": str(folder), "mlflow_run": run, "event": told}
+            told = _as_task(tell, settings, drift)
+    lines = watching.in_words(drift, folder)
+    return watching.summary(drift) | {"report": str(folder), "mlflow_run": run, "event": told, "lines": lines}
 
 
 def publish(drift: Drift, folder: Path) -> None:
@@ -179,11 +162,7 @@ def main() -> int:
     except (MonitorError, LogError, params.ParamsError) as error:
         print(f"ferflow monitor: {error}", file=sys.stderr)
         return 2
-    print(f"{found['verdict']}: {found['words']}")
-    print(f"  {found['faces']:,} faces of {found['model_version']} from {found['since'][:16]} to {found['until'][:16]} UTC")
-    if accuracy := found["accuracy"]:
-        print(f"  live accuracy {100 * accuracy['value']:.0f} % [{100 * accuracy['low']:.0f}, {100 * accuracy['high']:.0f}]")
-    print(f"  {found['report']}/index.html")
+    print("\n".join(found["lines"]))
     if found["verdict"] == "drift":
         print(f"  the event {EVENT} was {'sent' if found['event'] else 'not sent: it was before, or there is no server'}")
     return 3 if asked.strict and found["verdict"] == "drift" else 0

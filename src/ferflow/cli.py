@@ -118,7 +118,9 @@ def results() -> None:
 
 @app.command()
 def evaluate(
-    release: Annotated[Path, typer.Argument(help="A release folder, a model.onnx, or a member's folder (models/members/NAME).")],
+    release: Annotated[
+        Path, typer.Argument(help="A release folder, a model.onnx, a member's folder (models/members/NAME), or starter.")
+    ],
     source: Annotated[str, typer.Argument(help="A source: 'ferflow data list' shows them.")],
     path: Annotated[Path, typer.Argument(help="What the source reads.")],
     out: Annotated[Path, typer.Option(help="The folder to write; what it held is replaced.")] = Path("reports/evaluations/last"),

@@ -1,16 +1,19 @@
 """``ferflow monitor``: one look at the live predictions, by hand or from cron.
 
-It starts the flow with what was typed, and does not know what drift is.
+It starts the flow with what was typed, or takes its steps where Prefect is missing, and does not know what drift is.
 """
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from ferflow.cli_errors import fail
+
+_PACKED = Path(__file__).parents[1]  # where a wheel puts the flows
 
 
 def monitor(
@@ -41,6 +44,23 @@ def monitor(
     given = {"--since": since, "--until": until, "--url": url, "--reference": reference}
     arguments = [str(word) for name, value in given.items() if value is not None for word in (name, value)]
     command = [sys.executable, "-m", "flows.monitoring", *arguments, *(["--strict"] if strict else [])]
-    if not Path("flows/monitoring.py").exists():
+    if find_spec("prefect") is None:
+        raise typer.Exit(_without_prefect(since, until, url, reference, strict))
+    flow = Path("flows/monitoring.py")
+    if not flow.exists() and not (_PACKED / flow).exists():
         fail("flows/monitoring.py is not here; run the command in the project's root", "monitor")
     raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+def _without_prefect(since: str | None, until: str | None, url: str | None, reference: Path | None, strict: bool) -> int:
+    from ferflow import params, watching
+    from ferflow.livelog import LogError
+    from ferflow.monitoring import MonitorError
+
+    typer.echo("Prefect is not installed: this look is not recorded, and sends no event", err=True)
+    try:
+        drift, folder, _ = watching.steps(params.load_or_packed(), since, until, url, reference)
+    except (MonitorError, LogError, params.ParamsError) as error:
+        fail(error, "monitor", code=2)
+    typer.echo("\n".join(watching.in_words(drift, folder)))
+    return 3 if strict and drift.verdict == "drift" else 0

@@ -24,7 +24,7 @@ def _settings(command: str) -> "Serve":
     from ferflow import params
 
     try:
-        return params.load().serve
+        return params.load_or_packed().serve
     except params.ParamsError as error:
         fail(error, command)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ferflow import params
+from ferflow import params, starter
 from ferflow.card import Card, task_columns
 from ferflow.certainty import certain_answers
 from ferflow.evaluation import tidy
@@ -106,12 +106,12 @@ def check_out(out: Path, source: Path) -> None:
 
 
 def open_release(path: Path) -> bytes | Path:
-    """What ``Predictor`` takes: a release or export as it is; a trained member's folder as an ONNX export of it.
+    """What ``Predictor`` takes: a release or export as it is; a trained member's folder as an ONNX export of it; ``starter``.
 
     Raises ``ParamsError`` for a member's folder whose settings params.yaml does not have.
     """
     if not (path / "weights.pt").exists():
-        return path
+        return starter.MODEL if str(path) == "starter" and not path.exists() else path
     settings = params.load()
     if path.name not in settings.networks:
         raise ParamsError(f"{path} has weights, but params.yaml has no member {path.name!r}, whose settings build the network")

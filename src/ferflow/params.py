@@ -548,6 +548,12 @@ def load(path: Path = PARAMS_FILE) -> Params:
     return parse(raw, str(path))
 
 
+def load_or_packed() -> Params:
+    """``params.yaml`` of this folder; where there is none, the one in ferflow's wheel: enough to serve and to watch."""
+    packed = Path(__file__).with_name(PARAMS_FILE.name)
+    return load(packed if packed.exists() and not PARAMS_FILE.exists() else PARAMS_FILE)
+
+
 def parse(raw: dict[str, Any], where: str = "params") -> Params:
     """Check the content of ``params.yaml``, already read; members inherit what they leave out from ``training``."""
     try:

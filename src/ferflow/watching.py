@@ -5,6 +5,7 @@ Its steps are functions, which a flow can run as tasks. It owns ``reports/drift`
 """
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from ferflow.monitoring import Drift, MonitorError, compare, report
 from ferflow.params import Params
 from ferflow.vocabulary import LIVE_COLUMNS
 
+log = logging.getLogger("ferflow.watching")
 FOLDER = Path("reports/drift")
 LATEST = FOLDER / "latest.html"  # the page, and .json: the judgement
 TOLD = FOLDER / "told.json"  # the windows whose drift was announced
@@ -73,6 +76,50 @@ def span(since: str | None, until: str | None, hours: float, now: datetime | Non
     if begin >= end:
         raise MonitorError(f"the window begins at {begin:%Y-%m-%d %H:%M} and ends before, at {end:%Y-%m-%d %H:%M}")
     return begin, end
+
+
+def at_once(function: Callable[..., Any], *arguments: Any, outside: bool = False) -> Any:
+    """Call a step; ``outside`` says that it asks a database or a tracking server."""
+    return function(*arguments)
+
+
+def steps(
+    settings: Params,
+    since: str | None,
+    until: str | None,
+    url: str | None,
+    reference: Path | None,
+    do: Callable[..., Any] = at_once,
+) -> tuple[Drift, Path, str]:
+    """One look from the log to the report: the judgement, its folder, and MLflow's run ("" where there is none).
+
+    ``do`` calls every step; a flow makes tasks of them. Raises as the steps do, but not where MLflow fails.
+    """
+    begin, end = span(since, until, settings.monitor.window_h)
+    seen = do(look, settings, begin, end, url, outside=True)
+    table = do(reference_of, settings, seen.version, reference, outside=True)
+    drift = do(judge, settings, seen, table)
+    folder = do(write, settings, drift, seen, table)
+    try:
+        run = do(record, settings, drift, folder, outside=True)
+    except Exception as error:  # the judgement is made and lies on disk
+        log.warning("MLflow does not have it: %s", error)
+        run = ""
+    return drift, folder, run
+
+
+def in_words(drift: Drift, folder: Path) -> list[str]:
+    """What was found, as lines for a person."""
+    found = summary(drift)
+    since, until = (str(found[name])[:16] for name in ("since", "until"))
+    lines = [
+        f"{found['verdict']}: {found['words']}",
+        f"  {found['faces']:,} faces of {found['model_version']} from {since} to {until} UTC",
+    ]
+    if accuracy := found["accuracy"]:
+        value, low, high = (100 * accuracy[name] for name in ("value", "low", "high"))
+        lines.append(f"  live accuracy {value:.0f} % [{low:.0f}, {high:.0f}]")
+    return [*lines, f"  {folder}/index.html"]
 
 
 def look(settings: Params, since: datetime, until: datetime, url: str | None = None) -> Seen:
@@ -198,6 +245,8 @@ def _plain(value: Any) -> Any:
 
 def record(settings: Params, drift: Drift, folder: Path) -> str:
     """A run ``drift <time>`` in MLflow with the figures and the files; gives its id, "" where there is no MLflow."""
+    if find_spec("mlflow") is None:
+        return ""
     from ferflow import tracking
 
     if not tracking.has_store():

@@ -66,7 +66,7 @@ from ferflow.streaming import Shot, Streaming, stream
 from ferflow.video import Video, VideoError, is_video
 
 log = logging.getLogger("ferflow.serving")
-SETTINGS = params.load()
+SETTINGS = params.load_or_packed()
 _HOUR_S = 3600.0
 _CROP_PIXELS = 1_000_000  # of a face that is cut out already
 _AT_ONCE, _SMALL = 20_000, 128 * 128  # characters, and pixels, of a face that is decoded between requests

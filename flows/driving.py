@@ -66,6 +66,7 @@ class Drive:
         self._attempts: Counter[str] = Counter()
         self._not_before: dict[str, float] = {}
         self._ran: set[str] = set()
+        self._runs = 0  # of stages, in all rounds
 
     @property
     def left(self) -> list[str]:
@@ -77,12 +78,19 @@ class Drive:
         before = self.graph.known()
         self.here.start()
         try:
-            for _ in range(_ROUNDS):
-                ran = len(self._ran)
+            for number in range(1, _ROUNDS + 1):
+                ran = self._runs
                 self._round(submit)
                 # who edits a file meanwhile finds it heeded, as if the run had begun afterwards
-                if self.failed or len(self._ran) == ran or not self._changed_meanwhile():
+                if self.failed or self._runs == ran or not (changed := self._changed_meanwhile()):
                     break
+                self.board.say(f"changed while the pipeline ran: what {', '.join(changed)} reads")
+                if number == _ROUNDS:
+                    self.done.difference_update(changed)
+                    self.failed |= dict.fromkeys(changed, "what it reads was changed again and again")
+                    break
+                self.done.clear()
+                self._attempts.clear()
         finally:
             self.here.stop()
             self.graph.settle(before)
@@ -99,13 +107,8 @@ class Drive:
                 self._end(stage)
             time.sleep(_LOOK_S)
 
-    def _changed_meanwhile(self) -> bool:
-        changed = [stage for stage, why in self.graph.stale(self.plan).items() if why != _ALWAYS]
-        if changed:
-            self.board.say(f"changed while the pipeline ran: what {', '.join(changed)} reads")
-            self.done.clear()
-            self._attempts.clear()
-        return bool(changed)
+    def _changed_meanwhile(self) -> list[str]:
+        return [stage for stage, why in self.graph.stale(self.plan).items() if why != _ALWAYS]
 
     def _ask(self) -> None:
         """Of every stage whose needs are done: is it stale? What is not is done, too, and others may be ready then."""
@@ -151,6 +154,7 @@ class Drive:
             outcome = running.result()
             if self.sharing:
                 self.sharing.take_over(self.graph, outcome)
+            stale = self._still_stale(stage, outcome)
         except StageFailedError as error:
             why, again = str(error), not error.outcome.hopeless
             if not again or self._attempts[stage] > self.settings.retries:
@@ -160,9 +164,10 @@ class Drive:
         except Exception as error:  # an engine has many names for the loss of a worker
             why = f"its worker is gone ({type(error).__name__}: {str(error).splitlines()[0][:150] if str(error) else ''})"
         else:
-            if not (stale := self._still_stale(stage, outcome)):
+            if not stale:
                 self.done.add(stage)
                 self._ran.add(stage)
+                self._runs += 1
                 self.board.ended(stage, outcome.where, outcome.seconds, self._attempts[stage])
                 return
             why = f"it ran, and DVC still finds it stale: {stale}"

@@ -58,6 +58,8 @@ class Graph:
         def ask() -> dict[str, list[Any]]:
             with lock_repo(self._repo):  # 'Repo.status' reads dvc.yaml anew for every target: 200 stages took it 22 s
                 known = {stage.addressing: stage for stage in self._repo.index.stages}
+                if gone := [name for name in wanted if name not in known]:
+                    raise GraphError(f"{', '.join(gone)}: not in {PROJECT_FILE} any more; it was changed while the pipeline ran")
                 answers = [known[name].status(check_updates=False) for name in wanted]
             return {name: said for answer in answers for name, said in answer.items()}
 
@@ -97,9 +99,9 @@ class Graph:
         while True:
             try:
                 return question()
-            except LockError:  # also of the paths that another DVC is at work with
+            except LockError as error:  # also of the paths that another DVC is at work with
                 if time.monotonic() > deadline:
-                    raise
+                    raise GraphError(f"another DVC is at work here for more than {_LOCKED_S:.0f} s: {error}") from error
                 time.sleep(0.2)
             except DvcException as error:
                 raise GraphError(f"{error}") from error

@@ -33,6 +33,7 @@ from ferflow.livelog import LogError
 from ferflow.monitoring import Drift, MonitorError
 from ferflow.params import Params
 from ferflow.watching import NothingSeenError
+from flows.reviving import mark
 
 EVENT = "ferflow.drift.detected"
 _NOTHING = "NothingSeen"
@@ -82,6 +83,7 @@ def monitoring(
         url: the log's address, if not serve.log of params.yaml
         reference: the reference's file, if not the one that travels with the release
     """
+    mark()
     try:
         return _steps(since, until, url, reference, recorded=True)
     except NothingSeenError as error:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 from flows import prefect_defaults
 
@@ -35,20 +36,29 @@ def reproduce(
         stages: only these and what they need; empty: all of dvc.yaml
     """
     mark()
-    with retraining.alone(_RETRAINING_S):
-        run_pipeline(stages)
+    with retraining.alone(_RETRAINING_S) as lock:
+        if retraining.unfinished() is not None:
+            raise retraining.RetrainError(
+                "a retraining was cut off, and params.yaml may name data that the gate has not seen: 'make retrain' goes on "
+                "with it, 'python -m flows.retraining --undo' takes it back"
+            )
+        run_pipeline(stages, lock)
 
 
 @task(name="pipeline", retries=2, retry_delay_seconds=prefect_defaults.back_off(60, 2), cache_policy=NO_CACHE)
-def run_pipeline(stages: list[str]) -> None:
-    """The command, and its last lines; a task, because the pauses of a flow's retries cannot grow."""
+def run_pipeline(stages: list[str], lock: IO[bytes]) -> None:
+    """The command, and its last lines; a task, because the pauses of a flow's retries cannot grow.
+
+    The command holds the lock, too: where this process is killed, whoever comes next waits for it.
+    """
     how = ["flows.pipeline"] if _AT_ONCE.exists() else ["dvc", "--wait-for-lock", "repro"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT__")}
     _OUTPUT.parent.mkdir(exist_ok=True)
     with _OUTPUT.open("wb") as output:
         run = subprocess.Popen(
-            [sys.executable, "-m", *how, *stages], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
-        )
+            [sys.executable, "-m", *how, *stages], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env,
+            pass_fds=[lock.fileno()],
+        )  # fmt: skip
         try:
             while run.poll() is None:
                 time.sleep(0.2)  # in short naps, so that a cancellation reaches this thread

@@ -8,6 +8,8 @@ What each step does stands in ``ferflow.retraining``; here is when it is tried a
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -47,9 +49,10 @@ _AGAIN |= {"retry_condition_fn": _may_help, "cache_policy": NO_CACHE}
 
 
 @task(name="fold feedback", **_AGAIN)
-def fold(why: str, min_feedback: int | None, refused_too: bool) -> Folded | None:
+def fold(why: str, min_feedback: int | None, refused_too: bool, after_rollback: bool) -> Folded | None:
     """Consented feedback as a new version of the data."""
-    return retraining.begin(why, min_feedback, refused_too=refused_too, say=get_run_logger().info)
+    say = get_run_logger().info
+    return retraining.begin(why, min_feedback, refused_too=refused_too, after_rollback=after_rollback, say=say)
 
 
 @task(name="train", **_AGAIN)
@@ -63,8 +66,11 @@ def judge(folded: Folded | None) -> Decision | None:
     """Challenger against champion: every check of the gate."""
     decision = retraining.judge(folded, say=get_run_logger().info)
     if decision is not None:
-        create_markdown_artifact(key="gate", markdown=decision.as_markdown(), description=decision.in_words())
-        create_table_artifact(key="gate-table", table=decision.as_json()["rows"], description=decision.in_words())
+        try:
+            create_markdown_artifact(key="gate", markdown=decision.as_markdown(), description=decision.in_words())
+            create_table_artifact(key="gate-table", table=decision.as_json()["rows"], description=decision.in_words())
+        except Exception as error:  # it is kept already: hours of training do not depend on Prefect's page
+            get_run_logger().warning("Prefect's page does not have the decision: %s", error)
     return decision
 
 
@@ -74,6 +80,7 @@ def retrain(
     min_feedback: Annotated[int | None, Field(ge=1)] = None,
     promote: bool = True,
     refused_too: bool = False,
+    after_rollback: bool = False,
 ) -> State:
     """Fold consented feedback, train, compare challenger with champion, promote what passes the gate, and tell people.
 
@@ -82,33 +89,47 @@ def retrain(
         min_feedback: new labelled faces below which nothing is trained; empty: retrain.min_feedback of params.yaml
         promote: whether what passes becomes champion; else it waits for 'ferflow promote'
         refused_too: whether to fold also what was in versions that the gate refused
+        after_rollback: whether to go on from the settings and the data of a version that somebody rolled back
     """
-    log = get_run_logger()
+    log, webhook = get_run_logger(), params.load().retrain.webhook
     mark()
-    with retraining.alone(_EARLIER_RUN_S) as lock:
-        webhook = params.load().retrain.webhook
-        try:
-            folded = fold(why, min_feedback, refused_too)
+    folded: Folded | None = None
+    try:
+        with retraining.alone(_EARLIER_RUN_S) as lock:
+            with _taken_back():
+                folded = fold(why, min_feedback, refused_too, after_rollback)
             if folded is None:
-                if why == DRIFT:
-                    retraining.WANTED.touch()  # monitoring sends its event again when enough waits
+                _remember(why)
                 return Completed(name="TooFew", message="too little feedback waits: nothing was trained")
-            train(lock)
-            decision = judge(folded)
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                raise  # we are told to end: the journal stays, and the next run goes on
-            retraining.take_back(f"{type(error).__name__}: {error}"[:1000], say=log.info)
-            notify("ferflow.retraining.failed", f"Retraining ({why}) failed: {error}"[:1000], webhook, why=why)
-            raise
-        try:
+            with _taken_back():
+                train(lock)
+                decision = judge(folded)
             name, message, more = _settle(decision, folded, why, promote)
-        except Exception as error:  # the journal stays where something is half done: the next run goes on
-            notify("ferflow.retraining.failed", f"Retraining ({why}) failed: {error}"[:1000], webhook, why=why)
-            raise
+    except Exception as error:
+        if folded is None:
+            _remember(why)
+        notify("ferflow.retraining.failed", f"Retraining ({why}) failed: {error}"[:1000], webhook, why=why)
+        raise
     notify(f"ferflow.retraining.{name.lower()}", f"Retraining ({why}): {message}"[:2000], webhook, why=why, **more)
     log.info("%s: %s", name, message)
     return Completed(name=name, message=message[:1000])
+
+
+def _remember(why: str) -> None:
+    """An alarm that trained nothing: monitoring sends its event again when enough waits."""
+    if why == DRIFT:
+        retraining.WANTED.parent.mkdir(parents=True, exist_ok=True)
+        retraining.WANTED.touch()
+
+
+@contextmanager
+def _taken_back() -> Iterator[None]:
+    """Everything is as it was where this fails; not where we are told to end: the next run goes on."""
+    try:
+        yield
+    except Exception as error:
+        retraining.take_back(f"{type(error).__name__}: {error}"[:1000], say=get_run_logger().info)
+        raise
 
 
 def _settle(decision: Decision | None, folded: Folded, why: str, promote: bool) -> tuple[str, str, dict[str, Any]]:
@@ -133,9 +154,12 @@ def _settle(decision: Decision | None, folded: Folded, why: str, promote: bool) 
             return "Promoted", words, more | {"champion": now, "previous": before}
         except tracking.ChampionChangedError as error:
             say(f"{error}")
+            if retraining.went_back(params.load().register_.model):
+                break
             decision = judge(folded)
-    retraining.take_back("the champion changed again and again while we judged", say=say)
-    raise RetrainError("the champion changed again and again while the challenger was judged", hopeless=False)
+    why = "another version was made champion by hand, or again and again, while the challenger was judged"
+    retraining.take_back(why, say=say)
+    raise RetrainError(why, hopeless=False)
 
 
 def main(given: list[str] | None = None) -> int:
@@ -147,6 +171,7 @@ def main(given: list[str] | None = None) -> int:
     )
     parser.add_argument("--judge-only", action="store_true", help="do not promote")
     parser.add_argument("--refused-too", action="store_true", help="fold also what was in refused versions")
+    parser.add_argument("--after-rollback", action="store_true", help="go on from what somebody rolled back")
     parser.add_argument("--undo", action="store_true", help="take back what an interrupted run has changed, and stop")
     asked = parser.parse_args(given)
     STATE.mkdir(exist_ok=True)
@@ -157,7 +182,8 @@ def main(given: list[str] | None = None) -> int:
             return 0
         with prefect_server(STATE / "prefect-server.log"):
             _wait_for_server()
-            state: Any = retrain(asked.why, asked.min_feedback, not asked.judge_only, asked.refused_too, return_state=True)
+            how = (not asked.judge_only, asked.refused_too, asked.after_rollback)
+            state: Any = retrain(asked.why, asked.min_feedback, *how, return_state=True)
     except (RetrainError, params.ParamsError) as error:
         print(f"retrain: {error}", file=sys.stderr)
         return 1

@@ -14,19 +14,27 @@ from uuid import UUID
 
 import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Crashed
 
 log = logging.getLogger("prefect.ferflow")
 _AT_WORK = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+_CUT_OFF = [*_AT_WORK, StateType.CRASHED]  # Prefect itself says so where it sees the process end, or where it could not be asked
 _TAG = "taken up"
 _MARKS = Path(".ferflow/runs")
 _UNBORN = timedelta(minutes=10)  # pending for so long: its process ended before it could leave a mark, on whichever machine
 
 
 def mark() -> None:
-    """Say that the run of the flow that calls this has a process in this folder."""
+    """Say that the run of the flow that calls this has a process in this folder; ``Reviver`` takes the mark away."""
     from prefect.runtime import flow_run
 
     _MARKS.mkdir(parents=True, exist_ok=True)
@@ -49,7 +57,7 @@ class Reviver:
                 log.warning("cannot look for runs that were cut off: %s", error)
 
     def look(self, young_s: float) -> int:
-        """Mark runs without a process as crashed, and start them anew; how many there were.
+        """Mark runs without a process as crashed, and start them anew; how many there were. Marks of runs that ended are removed.
 
         Runs whose state is younger than ``young_s`` are left alone: their process may be about to start.
         """
@@ -58,10 +66,11 @@ class Reviver:
         with get_client(sync_client=True) as client:
             alive: set[str] | None = None
             for name in self._flows:
-                for run in self._at_work(client, name):
-                    if run.deployment_id is None or run.state is None or run.state.timestamp > oldest:
+                for run in self._found(client, name):
+                    if run.state is None or run.state.timestamp > oldest:
                         continue
-                    if not (_MARKS / str(run.id)).exists() and not _unborn(run.state):
+                    if run.deployment_id is None or run.state.type not in _CUT_OFF:
+                        (_MARKS / str(run.id)).unlink(missing_ok=True)
                         continue
                     alive = _alive() if alive is None else alive
                     if str(run.id) not in alive:
@@ -69,13 +78,19 @@ class Reviver:
                         self._bury(client, run, name)
         return found
 
-    def _at_work(self, client: SyncPrefectClient, name: str) -> list[FlowRun]:
-        states = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_AT_WORK)))
-        return list(client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=[name])), flow_run_filter=states))
+    def _found(self, client: SyncPrefectClient, name: str) -> list[FlowRun]:
+        """The flow's runs that left a mark here, and those that are pending for so long that they will leave none."""
+        flow = FlowFilter(name=FlowFilterName(any_=[name]))
+        marked = [UUID(path.name) for path in _MARKS.glob("*")]
+        found = client.read_flow_runs(flow_filter=flow, flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=marked)))
+        pending = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING])))
+        unborn = client.read_flow_runs(flow_filter=flow, flow_run_filter=pending)
+        return [*found, *(run for run in unborn if run.id not in marked and run.state is not None and _unborn(run.state))]
 
     def _bury(self, client: SyncPrefectClient, run: FlowRun, name: str) -> None:
         cancelled = run.state is not None and run.state.type == StateType.CANCELLING
-        client.set_flow_run_state(run.id, Crashed(message="its process ended before it did"), force=True)
+        if run.state is None or run.state.type != StateType.CRASHED:
+            client.set_flow_run_state(run.id, Crashed(message="its process ended before it did"), force=True)
         (_MARKS / str(run.id)).unlink(missing_ok=True)
         tries = next((int(tag.rpartition(" ")[2]) for tag in run.tags if tag.startswith(_TAG)), 0)
         if name not in self._taken_up or cancelled or run.deployment_id is None:
@@ -91,7 +106,7 @@ class Reviver:
 
 
 def _unborn(state: State) -> bool:
-    return state.type == StateType.PENDING and datetime.now(UTC) - state.timestamp > _UNBORN
+    return datetime.now(UTC) - state.timestamp > _UNBORN
 
 
 def _alive() -> set[str]:

@@ -5,6 +5,7 @@ The pipeline's side of it; the worker's is in ``work``. Nothing is committed for
 
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from flows.graph import Graph, GraphError
 from flows.work import Clone, Order, Outcome, git
 
 _LOCK = Path("dvc.lock")
+_PAUSES_S = (2.0, 10.0)
 
 
 class Sharing:
@@ -59,7 +61,12 @@ def _origin(here: Path) -> str:
 
 
 def _dvc(*arguments: str) -> None:
+    """Ask the remote; again where it does not answer, as a member that is trained twice costs more than a pause."""
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise GraphError(f"dvc {' '.join(arguments)}: {done.stderr.strip()[-1000:]}")
+    for pause_s in (*_PAUSES_S, None):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not done.returncode:
+            return
+        if pause_s is not None:
+            time.sleep(pause_s)
+    raise GraphError(f"dvc {' '.join(arguments)}: {done.stderr.strip()[-1000:]}")

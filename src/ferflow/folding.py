@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,6 +29,7 @@ from ferflow.params import Validate
 from ferflow.tables import MANIFEST_SCHEMA, ROWS_A_GROUP, check_manifest, load_labels, manifest_writer, read_labels, write_rows
 
 VERSIONS = Path("data/versions")
+_SPARE = 1.2  # times as many are held out as are wanted at least: some turn out alike to others
 SOURCE = "feedback"
 _COLUMNS = ["id", "time", "request_id", "client", "label", "path"]
 REFUSED, ACCEPTED, OPEN = "refused", "accepted", "open"
@@ -89,12 +91,15 @@ def waiting(log: str, crops: Crops, keep_days: float, manifest: Path, *, refused
     return found.assign(path=found["id"].map(paths)).sort_values(["time", "id"], ignore_index=True)[_COLUMNS]
 
 
-def fold(words: pd.DataFrame, crops: Crops, manifest: Path, splits: Path, limits: Validate, *, hold_out: float = 0.0) -> Folded:
+def fold(
+    words: pd.DataFrame, crops: Crops, manifest: Path, splits: Path, limits: Validate, *, hold_out: float = 0.0, least: int = 0
+) -> Folded:
     """Write the next version from the manifest and the live faces ``words`` (see ``waiting``).
 
     Left out are faces whose label training does not know, that cannot be read, or that are alike to a validation or test
     face (a twin of a test face in training would make the test worthless). ``hold_out``: the share, of the newest, that is
-    not trained on. Raises ``FoldError`` where no face is left.
+    not trained on; where that is some, at least ``least`` and a few for those that are left out, but never more than half.
+    Raises ``FoldError`` where no face is left.
     """
     check_manifest(manifest)
     labels = load_labels(manifest, splits)
@@ -105,7 +110,7 @@ def fold(words: pd.DataFrame, crops: Crops, manifest: Path, splits: Path, limits
     VERSIONS.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=VERSIONS, prefix=".fold-") as folder:
         rows = list(_rows(good, left_out))
-        newest = _newest(good, {row["id"] for row in rows}, hold_out)
+        newest = _newest(good, {row["id"] for row in rows}, hold_out, least)
         twins = _twins(rows, newest, manifest, labels, limits, Path(folder))
         _count(left_out, "alike to a validation or test face", len(twins["judged"]))
         _count(left_out, "held out, and alike to one that is trained on", len(twins["live"]))
@@ -189,11 +194,11 @@ def _rows(words: pd.DataFrame, left_out: dict[str, int]) -> Iterator[dict[str, A
         yield row | {"official_split": "train", "expression": word.label}
 
 
-def _newest(words: pd.DataFrame, usable: set[str], share: float) -> set[str]:
-    """Ids of the newest ``share`` of the usable faces; those of one picture stay together."""
+def _newest(words: pd.DataFrame, usable: set[str], share: float, least: int) -> set[str]:
+    """Ids of the newest ``share`` of the usable faces (see ``fold``); those of one picture stay together."""
     some = words[words["id"].map(lambda one: f"{SOURCE}-{one}").isin(usable)]
-    wanted = int(share * len(some))
-    if not wanted:
+    wanted = max(int(share * len(some)), min(ceil(_SPARE * least), len(some) // 2))
+    if not share or not wanted:
         return set()
     requests = set(some["request_id"].iloc[-wanted:].dropna())
     chosen = some["request_id"].isin(requests) | (some.index >= some.index[-wanted])

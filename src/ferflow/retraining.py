@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import psutil
+import yaml
 
 from ferflow import evidence, folding, params, presets, tracking
 from ferflow.consent import Crops
 from ferflow.frozen import TEST_FACES
 from ferflow.gate import Decision, decide
 from ferflow.stages import DATA_REPORTS, HOPELESS, MANIFEST, REGISTRATION, RELEASE, REPORTS, SPLITS, read_json
+from ferflow.whole import write_whole
 
 STATE = Path(".ferflow/retraining")
 JOURNAL = STATE / "journal.json"
@@ -62,13 +64,12 @@ class Journal:
     ending: str = ""
     why: str = ""
     going_on: int = 0  # how often another process took it up
+    challenger: int | None = None  # the version that had the alias
 
     def save(self) -> "Journal":
         """Write it to its file, whole or not at all."""
         STATE.mkdir(parents=True, exist_ok=True)
-        part = JOURNAL.with_suffix(".part")
-        part.write_text(json.dumps(asdict(self)))
-        part.replace(JOURNAL)
+        write_whole(JOURNAL, json.dumps(asdict(self)))
         return self
 
 
@@ -100,11 +101,14 @@ def alone(wait_s: float = 0.0) -> Iterator[IO[bytes]]:
         yield lock
 
 
-def begin(why: str, min_feedback: int | None = None, *, refused_too: bool = False, say: Say = print) -> folding.Folded | None:
+def begin(
+    why: str, min_feedback: int | None = None, *, refused_too: bool = False, after_rollback: bool = False, say: Say = print
+) -> folding.Folded | None:
     """Fold what waits into a new version of the data and make it the project's; None where too little waits.
 
     A retraining that did not end is gone on with. Raises ``RetrainError`` where the folder has changes of the user's that
-    taking back would lose.
+    taking back would lose, and, unless ``after_rollback``, where somebody went back to an earlier version: the project still has
+    the settings and the data of the one that was not wanted, and what is trained on them would be promoted in its place.
     """
     if (journal := unfinished()) is not None:
         if journal.ending:
@@ -119,16 +123,25 @@ def begin(why: str, min_feedback: int | None = None, *, refused_too: bool = Fals
     crops = Crops(settings.serve.keep_crops, settings.serve.keep_days)
     least = settings.retrain.min_feedback if min_feedback is None else min_feedback
     _must_be_clean()
-    if tracking.aliases(settings.register_.model).get(tracking.CHAMPION) is None:  # else the first that is registered would be it
-        raise RetrainError(f"{settings.register_.model} has no champion to compare with: 'ferflow promote VERSION' makes one")
+    model = settings.register_.model
+    aliases = tracking.aliases(model)
+    if aliases.get(tracking.CHAMPION) is None:  # else the first that is registered would be it
+        raise RetrainError(f"{model} has no champion to compare with: 'ferflow promote VERSION' makes one")
+    if not after_rollback and (back := went_back(model)):
+        raise RetrainError(
+            f"{model} went back from version {back['before']} to {back['now']} ({back['why']}), and the project still has the "
+            f"settings and the data of {back['before']}: bring back those of {back['now']} (git checkout, dvc checkout), or keep "
+            "them, and retrain with --after-rollback"
+        )
     crops.purge()  # nobody else may have, where no service runs
     words = folding.waiting(settings.serve.log, crops, settings.serve.keep_days, MANIFEST, refused_too=refused_too)
     if len(words) < max(1, least):
         say(f"{len(words)} labelled faces with consent wait; it takes {max(1, least)}")
         return None
-    journal = Journal({str(path): _text(path) for path in _KEPT}, why=why).save()
-    share = settings.retrain.hold_out
-    folded = folding.fold(words, crops, MANIFEST, SPLITS, settings.validation, hold_out=share)
+    before = {str(path): _text(path) for path in _KEPT}
+    journal = Journal(before, why=why, challenger=aliases.get(tracking.CHALLENGER)).save()
+    share, least_live = settings.retrain.hold_out, settings.gate.min_live
+    folded = folding.fold(words, crops, MANIFEST, SPLITS, settings.validation, hold_out=share, least=least_live)
     journal = replace(journal, version=folded.version).save()
     presets.set_dataset("parquet", folded.path, {}, frozen=True)
     replace(journal, after=_text(params.PARAMS_FILE)).save()
@@ -136,6 +149,12 @@ def begin(why: str, min_feedback: int | None = None, *, refused_too: bool = Fals
     _dvc("add", "--quiet", str(folded.path))
     say(f"{folded.path}: {folded.faces} faces, {folded.added} live ones added, {folded.held_out} held out for the gate")
     return folded
+
+
+def went_back(model: str) -> dict[str, Any] | None:
+    """The last move of the champion, where it was to an earlier version; None where it was not."""
+    last = tracking.moves(model)[-1:]
+    return next((move for move in last if move["before"] is not None and move["now"] < move["before"]), None)
 
 
 def reproduce(lock: IO[bytes] | None = None, say: Say = print) -> None:
@@ -272,7 +291,8 @@ def take_back(why: str, state: str = "failed", say: Say = print) -> None:
         if text is None:
             Path(name).unlink(missing_ok=True)
         else:
-            Path(name).write_text(text)
+            write_whole(Path(name), text)
+    _drop_unjudged(journal, say)
     with _kept(journal.version):
         if journal.version is not None and _dvc_file(journal.version).exists():
             _dvc("remove", "--quiet", str(_dvc_file(journal.version)))
@@ -282,6 +302,17 @@ def take_back(why: str, state: str = "failed", say: Say = print) -> None:
             (folding.VERSIONS / name).unlink(missing_ok=True)
     _close(state, why)
     say("params.yaml, dvc.lock and all outputs are as they were before")
+
+
+def _drop_unjudged(journal: Journal, say: Say) -> None:
+    """What was registered since is not the challenger any more: 'ferflow promote' would take it, and no gate has passed it."""
+    model = params.load().register_.model
+    try:
+        now = tracking.aliases(model).get(tracking.CHALLENGER)
+        if now is not None and now != journal.challenger:
+            tracking.drop_challenger(model, now)
+    except tracking.TrackingError as error:
+        say(f"MLflow cannot be asked whether an unjudged version is its challenger: {error}")
 
 
 def _put_aside(journal: Journal, say: Say) -> None:
@@ -318,11 +349,21 @@ def _must_be_clean() -> None:
     if not _DVC_LOCK.exists() or not MANIFEST.exists() or not SPLITS.exists():
         raise RetrainError("the pipeline has not run here yet: run dvc repro first")
     said: dict[str, Any] = json.loads(_dvc("data", "status", "--json") or "{}")
+    if (known := _ran_on()) is not None and known != (now := yaml.safe_load(params.PARAMS_FILE.read_text()).get("dataset")):
+        odd = next((name for name in {**known, **now} if known.get(name) != now.get(name)), "")
+        raise RetrainError(f"the pipeline has not run on the data that {params.PARAMS_FILE} names (dataset.{odd}): run dvc repro")
     changed = [name for names in said.get("uncommitted", {}).values() for name in _names(names)]
     missing = _names(said.get("not_in_cache", []))
     if changed or missing:
         some = ", ".join((changed + missing)[:3])
         raise RetrainError(f"outputs differ from dvc.lock, or are not in DVC's cache ({some}): run dvc repro, or dvc checkout")
+
+
+def _ran_on() -> dict[str, Any] | None:
+    """The block ``dataset`` as dvc.lock has it; None where it does not say."""
+    entries = (yaml.safe_load(_DVC_LOCK.read_text()) or {}).get("stages", {}).values()
+    found = (entry.get("params", {}).get(params.PARAMS_FILE.name, {}).get("dataset") for entry in entries)
+    return next((block for block in found if isinstance(block, dict)), None)
 
 
 def _names(found: Any) -> list[str]:

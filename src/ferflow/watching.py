@@ -24,6 +24,7 @@ from ferflow.livelog import Window
 from ferflow.monitoring import Drift, MonitorError, compare, report
 from ferflow.params import Params
 from ferflow.vocabulary import LIVE_COLUMNS
+from ferflow.whole import write_whole
 
 log = logging.getLogger("ferflow.watching")
 FOLDER = Path("reports/drift")
@@ -210,8 +211,8 @@ def write(settings: Params, drift: Drift, seen: Seen, reference: pd.DataFrame, n
     said = json.dumps(drift.as_json() | {"report": str(folder)}, indent=2, default=_plain) + "\n"
     (folder / "index.html").write_text(page)
     (folder / "drift.json").write_text(said)
-    _replace(LATEST, page.replace('href="report.html"', f'href="{folder.name}/report.html"'))
-    _replace(LATEST.with_suffix(".json"), said)
+    write_whole(LATEST, page.replace('href="report.html"', f'href="{folder.name}/report.html"'))
+    write_whole(LATEST.with_suffix(".json"), said)
     reports = sorted(path for path in FOLDER.iterdir() if path.is_dir() and _NAMED.fullmatch(path.name))
     for old in reports[: -settings.monitor.keep_reports]:
         shutil.rmtree(old)
@@ -230,13 +231,6 @@ def _fresh(now: datetime) -> Path:
             folder = FOLDER / f"{name}-{number}"
         else:
             return folder
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole: whoever reads it meanwhile has the old one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text)
-    part.replace(path)
 
 
 def _plain(value: Any) -> Any:
@@ -282,7 +276,7 @@ def tell(drift: Drift, send: Callable[[dict[str, Any]], bool]) -> bool:
     if not send(summary(drift)):
         return False
     TOLD.parent.mkdir(parents=True, exist_ok=True)
-    _replace(TOLD, json.dumps([*told, window][-1000:], indent=2) + "\n")
+    write_whole(TOLD, json.dumps([*told, window][-1000:], indent=2) + "\n")
     return True
 
 

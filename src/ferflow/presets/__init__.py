@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from ferflow.params import PARAMS_FILE, ParamsError, load, parse
+from ferflow.whole import write_whole
 
 BACKUP = "params.before.yaml"
 _BLOCK = re.compile(r"^(?=[A-Za-z_]+:)", re.MULTILINE)
@@ -82,7 +83,7 @@ def _write(new: dict[str, str], params_file: Path, what: str) -> None:
     text = "".join((_blocks(before) | new).values())
     parse(yaml.safe_load(text), f"{params_file} with {what}")
     params_file.with_name(BACKUP).write_text(before)
-    params_file.write_text(text)
+    write_whole(params_file, text)
 
 
 def _blocks(text: str) -> dict[str, str]:

@@ -65,8 +65,9 @@ class Place:
     def words(self, **more) -> pd.DataFrame:
         return waiting(self.url, self.crops, 90, self.manifest, **more)
 
-    def fold(self, settings, hold_out: float = 0.0, **more) -> folding.Folded:
-        return fold(self.words(**more), self.crops, self.manifest, self.splits, settings.validation, hold_out=hold_out)
+    def fold(self, settings, hold_out: float = 0.0, least: int = 0, **more) -> folding.Folded:
+        limits = settings.validation
+        return fold(self.words(**more), self.crops, self.manifest, self.splits, limits, hold_out=hold_out, least=least)
 
 
 @pytest.fixture
@@ -153,6 +154,13 @@ def test_the_newest_are_held_out_and_those_of_one_picture_stay_together(place, s
     assert live["id"].tolist() == [f"feedback-{one}" for one in ids[6:]]
     assert set(live["official_split"]) == {"test"}
     assert place.words()["id"].tolist() == ids, "they wait on, and the manifest decides what is known"
+
+
+@pytest.mark.parametrize(("hold_out", "least", "held_out"), [(0.3, 3, 4), (0.3, 5, 3), (0.0, 3, 0), (0.5, 3, 5)])
+def test_enough_are_held_out_for_the_gate_to_judge_where_half_of_them_are_enough(place, settings, hold_out, least, held_out):
+    """3 of them, and a fifth more for those that turn out alike to others, are 4 of 10; for 5 it would take 6 of 10."""
+    place.seen(10)
+    assert place.fold(settings, hold_out=hold_out, least=least).held_out == held_out
 
 
 def test_held_out_faces_that_are_alike_to_trained_ones_judge_nothing(place, settings):

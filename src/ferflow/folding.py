@@ -98,7 +98,7 @@ def fold(
 
     Left out are faces whose label training does not know, that cannot be read, or that are alike to a validation or test
     face (a twin of a test face in training would make the test worthless). ``hold_out``: the share, of the newest, that is
-    not trained on; where that is some, at least ``least`` and a few for those that are left out, but never more than half.
+    not trained on; where that is some, at least ``least`` and a few for those that are left out, if that is no more than half.
     Raises ``FoldError`` where no face is left.
     """
     check_manifest(manifest)
@@ -197,8 +197,10 @@ def _rows(words: pd.DataFrame, left_out: dict[str, int]) -> Iterator[dict[str, A
 def _newest(words: pd.DataFrame, usable: set[str], share: float, least: int) -> set[str]:
     """Ids of the newest ``share`` of the usable faces (see ``fold``); those of one picture stay together."""
     some = words[words["id"].map(lambda one: f"{SOURCE}-{one}").isin(usable)]
-    wanted = max(int(share * len(some)), min(ceil(_SPARE * least), len(some) // 2))
-    if not share or not wanted:
+    wanted, enough = int(share * len(some)), ceil(_SPARE * least)
+    if share and enough <= len(some) // 2:
+        wanted = max(wanted, enough)
+    if not wanted:
         return set()
     requests = set(some["request_id"].iloc[-wanted:].dropna())
     chosen = some["request_id"].isin(requests) | (some.index >= some.index[-wanted])

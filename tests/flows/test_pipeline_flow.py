@@ -391,6 +391,47 @@ def test_a_remote_that_does_not_answer_costs_an_attempt_and_not_the_run(toy, mon
     assert "Stage 'begin' didn't change" in toy.repro()
 
 
+def test_a_stage_that_is_gone_is_named(toy, monkeypatch):
+    monkeypatch.chdir(toy.root)
+    graph = Graph()
+    (toy.root / "dvc.yaml").write_text(PARTS.replace("aside:", "elsewhere:"))
+    with pytest.raises(GraphError, match=r"^aside: not in dvc\.yaml any more"):
+        graph.stale(["begin", "aside"])
+
+
+def test_what_is_changed_again_and_again_is_no_success(toy, monkeypatch):
+    """A stage whose dependency is written anew whenever it has run."""
+    monkeypatch.chdir(toy.root)
+    for name in ("PATH", "PYTHONPATH"):
+        monkeypatch.setenv(name, toy.env[name])
+    monkeypatch.setattr(Drive, "_changed_meanwhile", changing := Changing(toy.root / "word", Drive._changed_meanwhile))
+    graph, engine = Graph(["begin", "aside"]), Processes(1, None, Resources())
+    engine.start()
+    with Board(2) as board:
+        drive = Drive(graph, engine, Pipeline(), board, graph.plan(), None)
+        drive.run()
+    engine.stop()
+    assert changing.times == 3
+    assert set(drive.failed) == {"begin", "aside"}
+    assert drive.left == []
+    assert "begin: stale" in toy.pipeline("--dry", "begin")
+
+
+class Changing:
+    """Edits a file before it is asked what has changed."""
+
+    def __init__(self, file: Path, ask) -> None:
+        self.file, self.ask, self.times = file, ask, 0
+
+    def __get__(self, drive, _):
+        return lambda: self(drive)
+
+    def __call__(self, drive):
+        self.times += 1
+        self.file.write_text(f"{self.times} times\n")
+        return self.ask(drive)
+
+
 def test_processes_hand_out_cores_and_gpus(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     engine = Processes(3, None, Resources(gpus=1))

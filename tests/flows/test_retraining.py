@@ -267,12 +267,80 @@ def test_the_pipelines_deployment_waits_for_a_retraining(project, monkeypatch):
     with retraining.alone():
         state = reproducing.reproduce(return_state=True)
     assert "another retraining is at work in this folder" in state.message
+    retraining.Journal({}).save()
+    assert "a retraining was cut off" in reproducing.reproduce(return_state=True).message
+    retraining.JOURNAL.unlink()
     assert project.ran() == []
+
+
+def test_the_lock_is_held_by_a_pipeline_that_outlives_its_flow(project, retrain, trains):
+    before = project.tree()
+    project.feedback(8, "fear", seed=7)
+    process = trains("--why", "its flow is killed alone")
+    process.kill()
+    process.wait()
+    with pytest.raises(retraining.RetrainError, match="another retraining"), retraining.alone():
+        pass
+    (project.folder / "nap").write_text("0")
+    with retraining.alone(120):
+        pass
+    assert "are as they were before" in retrain("--undo")
+    assert project.tree() == before | {"nap": b"0"}
+
+
+def test_what_passes_waits_where_nobody_wants_it_promoted(project, retrain):
+    before = tracking.aliases("ferflow")
+    project.feedback(8, "surprise", seed=8)
+    assert "Passed: version" in retrain("--judge-only")
+    after = tracking.aliases("ferflow")
+    assert after["champion"] == before["champion"]
+    assert after["challenger"] > before["champion"]
+
+
+def test_a_version_that_could_not_be_judged_is_not_the_challenger(project, retrain, monkeypatch):
+    before, files = tracking.aliases("ferflow"), project.tree()
+    project.feedback(8, "happy", seed=9)
+
+    def fails(*_, **__):
+        assert tracking.aliases("ferflow")["challenger"] > before["challenger"], "it is registered"
+        raise retraining.RetrainError("the judge is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retraining, "judge", fails)
+        assert "the judge is away" in retrain(code=1)
+    assert project.tree() == files
+    assert "challenger" not in tracking.aliases("ferflow"), "'ferflow promote' would have made it champion"
+    assert tracking.aliases("ferflow")["champion"] == before["champion"]
+
+
+def test_what_was_rolled_back_is_not_promoted_in_another_form(project, retrain, box):
+    champion, before = tracking.aliases("ferflow")["champion"], project.tree()
+    ferflow("rollback", "--why", "it is worse on the door camera")
+    back = tracking.aliases("ferflow")["champion"]
+    assert back < champion
+    printed = retrain("--why", "drift", code=1)
+    assert f"ferflow went back from version {champion} to {back} (it is worse on the door camera)" in printed
+    assert retraining.WANTED.exists(), "the alarm is not lost"
+    assert box[1][-1]["event"] == "ferflow.retraining.failed"
+    assert project.tree() == before
+    assert f"checks against version {back}, and is champion now" in retrain("--after-rollback")
+
+
+def test_data_that_somebody_has_chosen_is_not_overridden(project, retrain):
+    path = project.folder / "params.yaml"
+    before = path.read_text()
+    project.feedback(8, "anger", seed=12)
+    path.write_text(
+        before.replace("path: data/versions", "path: other/versions").replace('path: "data/versions', 'path: "other/versions')
+    )
+    assert path.read_text() != before
+    assert "the pipeline has not run on the data that params.yaml names (dataset.path)" in retrain(code=1)
+    path.write_text(before)
 
 
 def test_a_run_whose_process_ended_before_it_began_is_started_anew(project, monkeypatch):
     from prefect.client.orchestration import get_client
-    from prefect.states import Pending
+    from prefect.states import Pending, Running
 
     from flows import reviving
 
@@ -280,6 +348,7 @@ def test_a_run_whose_process_ended_before_it_began_is_started_anew(project, monk
         deployment = client.create_deployment(client.create_flow_from_name("unborn"), "here")
         run = client.create_flow_run_from_deployment(deployment, state=Pending(), parameters={"n": 1})
         looking = reviving.Reviver(["unborn"], ["unborn"], most=3)
+        running = client.create_flow_run_from_deployment(deployment, state=Running())
         assert looking.look(young_s=0) == 0, "it may be about to begin, on another machine"
         monkeypatch.setattr(reviving, "_UNBORN", timedelta(0))
         assert looking.look(young_s=0) == 1
@@ -287,3 +356,25 @@ def test_a_run_whose_process_ended_before_it_began_is_started_anew(project, monk
         (other,) = [one for one in client.read_flow_runs() if one.tags == ["taken up 1"]]
         assert (other.parameters, other.state.type) == ({"n": 1}, "SCHEDULED")
         assert looking.look(young_s=0) == 0
+        assert client.read_flow_run(running.id).state.type == "RUNNING", "it left no mark here: it is another machine's"
+
+
+def test_a_run_that_prefect_itself_found_dead_is_started_anew_once(project):
+    from prefect.client.orchestration import get_client
+    from prefect.states import Completed, Crashed, Running
+
+    from flows import reviving
+
+    with get_client(sync_client=True) as client:
+        deployment = client.create_deployment(client.create_flow_from_name("dead"), "here")
+        crashed, done = (client.create_flow_run_from_deployment(deployment, state=Running()) for _ in range(2))
+        for run, state in ((crashed, Crashed()), (done, Completed())):
+            (project.folder / f".ferflow/runs/{run.id}").touch()
+            client.set_flow_run_state(run.id, state, force=True)
+        looking = reviving.Reviver(["dead"], ["dead"], most=3)
+        assert (looking.look(young_s=0), looking.look(young_s=0)) == (1, 0)
+        others = [
+            one for one in client.read_flow_runs() if one.deployment_id == deployment and one.id not in (crashed.id, done.id)
+        ]
+        assert [(one.tags, one.state.type) for one in others] == [(["taken up 1"], "SCHEDULED")]
+        assert not (project.folder / f".ferflow/runs/{done.id}").exists(), "marks do not pile up"

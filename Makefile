@@ -34,7 +34,7 @@ test-long: setup ## the tests that take minutes each: clusters, killed workers, 
 	python -m pytest -m long
 
 coverage: setup ## the tests, with the lines that they run (slower), and which take longest
-	OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=20 --cov=ferflow --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=20 --cov=ferflow --cov-report=term:skip-covered --cov-fail-under=90
 
 check: setup ## format, lint, types, layers, dependencies
 	ruff format --check .
@@ -62,7 +62,7 @@ retrain: setup ## fold feedback, train, and promote what passes the gate, now
 schedule: setup ## monitoring, retraining and the pipeline on schedules and events, until Ctrl-C
 	python -m flows.schedule
 
-drill: setup ## the whole loop on drawn faces in a copy of the project, as a timeline (a quarter of an hour)
+drill: setup ## the whole loop on drawn faces in a copy of the project, as a timeline (five minutes on two cores of your own)
 	python -m flows.drill
 
 lock: setup ## resolve the requirements again

@@ -9,6 +9,7 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
@@ -101,3 +102,14 @@ def test_words_can_be_looked_up(site):
     index = (site / "search/search_index.json").read_text()
     assert "bootstrap" in index
     assert "ferflow data import" in index
+
+
+def test_the_readmes_example_of_an_entry_works():
+    """The recipe as it stands there, as the module that its file would be."""
+    [code] = re.findall(r"```python\n(\"\"\"Recipe.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    module = {"__name__": "ferflow.transforms.tilt"}
+    exec(compile(code, "tilt.py", "exec"), module)
+    face = np.arange(48 * 48, dtype=np.uint8).reshape(48, 48, 1)
+    changed = module["build"](48, seed=1).face(face)
+    assert (changed.shape, changed.dtype) == (face.shape, face.dtype)
+    assert not np.array_equal(changed, face)

@@ -18,7 +18,6 @@ from flows.reviving import mark
 
 _OUTPUT = Path(".ferflow/pipeline.log")
 _RETRAINING_S = 6 * 3600.0  # for one that is at work to end: until then params.yaml may name data that the gate refuses
-_AT_ONCE = Path(__file__).parent / "pipeline.py"  # runs independent stages side by side
 
 
 class PipelineFailedError(RuntimeError):
@@ -42,13 +41,11 @@ def reproduce(
 @task(name="pipeline", retries=2, retry_delay_seconds=prefect_defaults.back_off(60, 2), cache_policy=NO_CACHE)
 def run_pipeline(stages: list[str]) -> None:
     """The command, and its last lines; a task, because the pauses of a flow's retries cannot grow."""
-    how = ["flows.pipeline"] if _AT_ONCE.exists() else ["dvc", "--wait-for-lock", "repro"]
+    command = [sys.executable, "-m", "flows.pipeline", *stages]  # independent stages side by side
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT__")}
     _OUTPUT.parent.mkdir(exist_ok=True)
     with _OUTPUT.open("wb") as output:
-        run = subprocess.Popen(
-            [sys.executable, "-m", *how, *stages], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
-        )
+        run = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env)
         try:
             while run.poll() is None:
                 time.sleep(0.2)  # in short naps, so that a cancellation reaches this thread

@@ -90,7 +90,7 @@ def _tool(*arguments: str) -> None:
 
 
 def convert(source: Source, path: Path) -> Path:
-    """Write ``path`` (.keras, .h5 or .tflite) from the ONNX file, with the card in it."""
+    """Write ``path`` (.keras or .tflite) from the ONNX file, with the card in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as scratch:
         card = Path(scratch) / "card.json"

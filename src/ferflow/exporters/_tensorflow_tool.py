@@ -1,6 +1,6 @@
 """ONNX graphs in Keras and LiteRT: a script for the tool environment, where TensorFlow lives and ferflow does not.
 
-    python _tensorflow_tool.py convert MODEL.onnx OUT.{keras,h5,tflite} CARD.json
+    python _tensorflow_tool.py convert MODEL.onnx OUT.{keras,tflite} CARD.json
     python _tensorflow_tool.py run FILE FACES.npz ANSWERS.npz
 
 The Keras model is made of Keras's own layers and operations, so that what loads it needs nothing of ours. Pictures go
@@ -439,35 +439,24 @@ OPERATIONS = {
 
 
 def convert(source, target, card):
-    """Write ``target`` (.keras, .h5 or .tflite) from an ONNX file, with the card in it."""
+    """Write ``target`` (.keras or .tflite) from an ONNX file, with the card in it."""
     import onnx
 
     model = build(onnx.load(source))
-    text = Path(card).read_text()
     if target.endswith(".tflite"):
         import tensorflow as tf
 
         Path(target).write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
     else:
         model.save(target)
-    if target.endswith(".h5"):
-        import h5py
-
-        with h5py.File(target, "a") as file:
-            file.attrs[CARD_KEY] = text
-    else:  # both are archives, or may end with one: where TensorFlow Lite keeps what belongs to a model, too
-        with zipfile.ZipFile(target, "a") as archive:
-            archive.writestr(f"{CARD_KEY}.json", text)
+    # Both are archives, or may end with one: where TensorFlow Lite keeps what belongs to a model, too.
+    with zipfile.ZipFile(target, "a") as archive:
+        archive.writestr(f"{CARD_KEY}.json", Path(card).read_text())
 
 
 def card_in(path):
     """The card in a file; UnsupportedError where there is none."""
     try:
-        if path.endswith(".h5"):
-            import h5py
-
-            with h5py.File(path) as file:
-                return json.loads(file.attrs[CARD_KEY])
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.read(f"{CARD_KEY}.json"))
     except (OSError, KeyError, zipfile.BadZipFile) as error:

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from ferflow import metrics
+from ferflow import metrics, registry
 from ferflow.card import Card
+from ferflow.cli import list_entries
 from ferflow.combiners import Combination
 from ferflow.detectors import asset
 from ferflow.exporters import Source
@@ -27,6 +28,12 @@ BACKBONES = [(name, variant) for name in names("backbones") for variant in VARIA
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in names(kind)])
 def test_every_file_registers_itself_under_its_own_name(kind, name):
     assert callable(get(kind, name))
+
+
+def test_every_kind_is_named_where_kinds_are_listed():
+    for kind in KINDS:
+        word = "recipe" if kind == "transforms" else kind.removesuffix("s")
+        assert all(word in text.splitlines()[0] for text in (registry.__doc__, list_entries.__doc__)), kind
 
 
 def test_an_unknown_name_lists_the_known_ones():

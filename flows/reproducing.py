@@ -1,4 +1,7 @@
-"""The whole pipeline as a flow that a schedule or Prefect's page can start: the same command as by hand, and its last lines."""
+"""The whole pipeline as a flow that a schedule or Prefect's page can start: the same command as by hand, and its last lines.
+
+It knows no stage and no order of stages: that is ``pipeline``'s.
+"""
 
 import os
 import subprocess

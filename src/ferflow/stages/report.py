@@ -1,4 +1,7 @@
-"""Stage report: everything that was measured as one page that opens from disk, and the model card of the release."""
+"""Stage report: everything that was measured as one page that opens from disk, and the model card of the release.
+
+It loads no network; how the page looks is known to ``ferflow.report``.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,7 @@
 """``python -m flows STAGE [ARGUMENT]``: run a stage as a Prefect flow. This is what dvc.yaml calls.
 
 The stage's work starts at once; Prefect is loaded beside it, and records it if its server answers. Whatever
-happens to the server, the exit code is the stage's own.
+happens to the server, the exit code is the stage's own. It knows no stage but by the name of its file.
 """
 
 import sys

@@ -3,7 +3,8 @@
 It starts a Prefect server where none answers, and forks every stage from its own interpreter, in which the
 slow libraries (torch, timm, albumentations: 10 to 20 s) are loaded once, when the first stage that computes
 with them asks. It ends, with the server it started, when the run that it accompanies has ended. Stages ask for
-it and never need it: without it a stage starts an interpreter of its own and the flow runs without being recorded.
+it and never need it: without it a stage starts an interpreter of its own and the flow runs without being recorded. It records
+no run and knows no order of stages.
 
     python -m flows.companion PID     accompany the process PID (stages do this by themselves)
 """

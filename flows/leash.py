@@ -2,7 +2,7 @@
 
 Standard input is the leash: the starter holds the other end of a pipe and never writes. When it closes, because the
 starter was killed or wants an end, the command and everything it started are killed. A worker that dies so takes its
-stage with it, on any engine, and the stage can be given to another worker at once.
+stage with it, on any engine, and the stage can be given to another worker at once. It knows no engine and no flow.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""What Prefect is told: imported before it, which reads its settings once, by every flow that people or schedules start."""
+"""What Prefect is told: imported before it, which reads its settings once, by every flow that people or schedules start.
+
+It imports no Prefect and knows no flow.
+"""
 
 import os
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Deployments and runs of a Prefect server, over HTTP: start one, wait for one. Loads in no time, as Prefect does not."""
+"""Deployments and runs of a Prefect server, over HTTP: start one, wait for one. Loads in no time, as Prefect does not.
+
+It knows no flow by name.
+"""
 
 import time
 from collections.abc import Callable

@@ -1,11 +1,14 @@
-"""The whole pipeline as a flow that a schedule or Prefect's page can start: the same command as by hand, and its last lines."""
+"""The whole pipeline as a flow that a schedule or Prefect's page can start: the same command as by hand, and its last lines.
+
+It knows no stage and no order of stages: that is ``pipeline``'s.
+"""
 
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from flows import prefect_defaults
 
@@ -19,7 +22,6 @@ from flows.reviving import mark
 
 _OUTPUT = Path(".ferflow/pipeline.log")
 _RETRAINING_S = 6 * 3600.0  # for one that is at work to end: until then params.yaml may name data that the gate refuses
-_AT_ONCE = Path(__file__).parent / "pipeline.py"  # runs independent stages side by side
 
 
 class PipelineFailedError(RuntimeError):
@@ -51,14 +53,12 @@ def run_pipeline(stages: list[str], lock: IO[bytes]) -> None:
 
     The command holds the lock, too: where this process is killed, whoever comes next waits for it.
     """
-    how = ["flows.pipeline"] if _AT_ONCE.exists() else ["dvc", "--wait-for-lock", "repro"]
+    command = [sys.executable, "-m", "flows.pipeline", *stages]  # independent stages side by side
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT__")}
     _OUTPUT.parent.mkdir(exist_ok=True)
     with _OUTPUT.open("wb") as output:
-        run = subprocess.Popen(
-            [sys.executable, "-m", *how, *stages], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env,
-            pass_fds=[lock.fileno()],
-        )  # fmt: skip
+        how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
+        run = subprocess.Popen(command, env=env, pass_fds=[lock.fileno()], **how)
         try:
             while run.poll() is None:
                 time.sleep(0.2)  # in short naps, so that a cancellation reaches this thread

@@ -1,6 +1,7 @@
 """Workers with clones of their own: git brings them the code, the DVC remote their data; what they make comes back so.
 
 The pipeline's side of it; the worker's is in ``work``. Nothing is committed for you: ``dvc.lock`` here is complete at the end.
+It knows no engine.
 """
 
 import subprocess

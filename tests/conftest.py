@@ -12,10 +12,11 @@ from postgres import postgres  # noqa: F401
 from ferflow import params
 from ferflow.card import Card
 from ferflow.datasets import synthetic
+from ferflow.detectors import asset
 from ferflow.exporters import Source
 from ferflow.images import encode_png
 from ferflow.ingestion import join
-from ferflow.registry import get
+from ferflow.registry import get, names
 from ferflow.tables import write_rows
 from ferflow.vocabulary import EXPRESSIONS
 
@@ -121,11 +122,9 @@ def yolo_file(path: Path, table: np.ndarray, side: int | str = 64) -> Path:
 
 @pytest.fixture(scope="session")
 def detector_files(shared, tmp_path_factory) -> dict[str, Path]:
-    """The file of every detector that needs one; of yolo, whose weights are not ours to have, a graph that finds one face."""
+    """The files of detectors that are here; of yolo, whose weights are not ours to have, a graph that finds one face."""
     table = np.zeros((1, 5, 84))
     table[0, :, 7] = [32, 32, 20, 24, 0.9]
-    return {
-        "blazeface": shared / "models/face_detection_short_range.tflite",
-        "yunet": shared / "models/face_detection_yunet_2023mar.onnx",
-        "yolo": yolo_file(tmp_path_factory.mktemp("yolo") / "yolo_face.onnx", table),
-    }
+    files = {name: shared / "models" / wanted.file for name in names("detectors") if (wanted := asset(name))}
+    drawn = {"yolo": yolo_file(tmp_path_factory.mktemp("yolo") / "yolo_face.onnx", table)}
+    return {name: file for name, file in files.items() if file.is_file()} | drawn

@@ -1,5 +1,6 @@
 """Rows of the prediction log for tests, and what is asked of a log again and again."""
 
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -84,3 +85,16 @@ def command(code: str, *arguments: object) -> list[str]:
     """Python code in a process of its own, which finds the tests' helpers."""
     here = f"import sys; sys.path.insert(0, {str(__file__).rsplit('/', 1)[0]!r})\n"
     return [sys.executable, "-c", here + code, *map(str, arguments)]
+
+
+def two_processes_write(url: str, spill: Path, count: int) -> None:
+    """Two processes write ``count`` rows each, at the same time, where nobody has made the tables: every row is there once."""
+    running = [
+        subprocess.Popen(command(CHILD, url, spill, count), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=90) for process in running]
+    assert [process.returncode for process in running] == [0, 0], said
+    assert [out.split()[0] for out, _ in said] == ["0"] * 2, "nothing is dropped"
+    assert each_once(url, [one for out, _ in said for one in out.split()[1:]])
+    assert stored(url, "label", "feedback") == ["sad"] * 2

@@ -5,11 +5,12 @@ import pytest
 from ferflow.card import Card
 from ferflow.comparison import axes, axis_table, mcnemar, pairs
 from ferflow.evaluation import COMBINED, ablation_row, by_class, confusion, evaluate, right_answers, tidy
-from ferflow.fairness import MIN_FACES, by_group
+from ferflow.fairness import by_group
 from ferflow.front import efficient, to_ship
 from ferflow.judging import Judge
 from ferflow.metrics import of_kind
 from ferflow.resampling import Resamples, interval
+from ferflow.vocabulary import MIN_FACES
 
 TASKS = {"expression": ("happy", "sad"), "affect": ("valence", "arousal")}
 

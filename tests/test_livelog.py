@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from liverows import CHILD, NOON, command, each_once, row, stored, until
+from liverows import NOON, command, each_once, row, stored, two_processes_write, until
 
 from ferflow import livelog
 from ferflow.livelog import LogError, PredictionLog, writing
@@ -257,15 +257,7 @@ def test_nobody_takes_the_file_of_a_process_that_lives(locked, opened, url, tmp_
 
 
 def test_several_processes_make_the_tables_and_write_into_one_file(url, tmp_path):
-    running = [
-        subprocess.Popen(command(CHILD, url, tmp_path / "spill", 1500), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    said = [process.communicate(timeout=90) for process in running]
-    assert [process.returncode for process in running] == [0, 0], said
-    assert [out.split()[0] for out, _ in said] == ["0"] * 2, "nothing is dropped"
-    assert each_once(url, [one for out, _ in said for one in out.split()[1:]])
-    assert stored(url, "label", "feedback") == ["sad"] * 2
+    two_processes_write(url, tmp_path / "spill", 1500)
     assert spill_files(tmp_path) == []
 
 

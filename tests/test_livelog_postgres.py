@@ -1,13 +1,12 @@
 """The prediction log on a real PostgreSQL server, which is killed, hung and started again under load."""
 
 import itertools
-import subprocess
 import threading
 import time
 
 import psycopg
 import pytest
-from liverows import CHILD, NOON, command, each_once, row, stored, until
+from liverows import NOON, each_once, row, stored, two_processes_write, until
 from sqlalchemy import text
 
 from ferflow import livelog
@@ -84,16 +83,7 @@ def test_a_server_that_hangs_keeps_no_row_from_the_disk(postgres, tmp_path, monk
 
 
 def test_several_processes_make_the_tables_and_write_into_one_database(postgres, tmp_path):
-    url = postgres.database()
-    running = [
-        subprocess.Popen(command(CHILD, url, tmp_path / "spill", 1000), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    said = [process.communicate(timeout=90) for process in running]
-    assert [process.returncode for process in running] == [0, 0], said
-    assert [out.split()[0] for out, _ in said] == ["0"] * 2, "nothing is dropped"
-    assert each_once(url, [one for out, _ in said for one in out.split()[1:]])
-    assert stored(url, "label", "feedback") == ["sad"] * 2
+    two_processes_write(postgres.database(), tmp_path / "spill", 1000)
 
 
 def test_who_forgets_waits_for_who_is_just_writing(postgres):

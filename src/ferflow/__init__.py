@@ -1,6 +1,7 @@
 """ferflow: facial-expression recognition as a reproducible factory.
 
-From Python: ``ferflow.load("models/release").predict("photo.jpg")``. Nothing heavy is imported until it is asked for.
+From Python: ``ferflow.load("models/release").predict("photo.jpg")``. Nothing heavy is imported until it is asked for. It owns
+which names are meant for others, and does none of the work.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -196,7 +196,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="For programs.")] =
 def list_entries(
     kind: Annotated[Optional[str], typer.Argument(help="backbones, datasets, transforms, …; without one: all.")] = None,  # noqa: UP045
 ) -> None:
-    """List what is registered: every backbone, dataset, recipe, head, metric, detector and exporter.
+    """List what is registered: every backbone, combiner, dataset, detector, exporter, head, metric and recipe.
 
     Example: ferflow list backbones
     """

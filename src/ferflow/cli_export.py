@@ -4,11 +4,17 @@ It owns the words on the screen and where files go; formats are known to their e
 """
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from ferflow.cli_errors import fail
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from ferflow.exporting import Exported
+    from ferflow.params import Params
 
 
 def export(
@@ -50,7 +56,7 @@ def export(
             for name, (card, network, folder) in found.items():
                 step = progress.add_task(name, total=None)
 
-                def say(words: str, step=step, name=name) -> None:  # type: ignore[no-untyped-def]
+                def say(words: str, step: "TaskID" = step, name: str = name) -> None:
                     progress.update(step, description=f"{name}: {words}")
 
                 exported = export_network(settings, name, card, network, folder, settings.export.formats, out / name, say)
@@ -67,7 +73,7 @@ def export(
     typer.echo(f"written to {', '.join(str(out / name) for name in wanted)}")
 
 
-def _settings(formats: str | None, faces: int | None):  # type: ignore[no-untyped-def]
+def _settings(formats: str | None, faces: int | None) -> "Params":
     """params.yaml with what the command line says of the block ``export``."""
     from ferflow import params
     from ferflow.registry import get, names
@@ -84,7 +90,7 @@ def _settings(formats: str | None, faces: int | None):  # type: ignore[no-untype
     return settings.model_copy(update={"export": settings.export.model_copy(update=changes)})
 
 
-def _print(name: str, exported) -> None:  # type: ignore[no-untyped-def]
+def _print(name: str, exported: "list[Exported]") -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -99,7 +105,7 @@ def _print(name: str, exported) -> None:  # type: ignore[no-untyped-def]
     Console().print(drawn)
 
 
-def _failures(exported) -> list[str]:  # type: ignore[no-untyped-def]
+def _failures(exported: "list[Exported]") -> list[str]:
     """What every format misses that answers wrongly."""
     from ferflow.exporting import REFERENCE, ParityError, demand
 

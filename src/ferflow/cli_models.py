@@ -103,19 +103,32 @@ def rollback(why: Annotated[str, typer.Option(help="Written down with the rollba
 def gate(
     version: Annotated[int | None, typer.Argument(help="A version that was judged; without one: the last.")] = None,
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="Instead: every promotion and rollback, when and why.")] = False,
 ) -> None:
     """Show what the gate decided of a version: every check, both models' figures, and why.
 
     Example: ferflow gate
+
+    Example: ferflow gate --history
     """
+    from json import dumps
+
     from ferflow import params, tracking  # MLflow takes seconds to load
 
     try:
         model = params.load().register_.model
-        text = tracking.decision_text(model, version, "decision.json" if json else "decision.md")
+        if history:
+            moved = tracking.moves(model)
+            text = dumps(moved) if json else "\n".join(_moved(**one) for one in moved) or f"{model} was never promoted"
+        else:
+            text = tracking.decision_text(model, version, "decision.json" if json else "decision.md")
     except (params.ParamsError, LookupError, OSError, tracking.TrackingError) as error:
         fail(error)
     typer.echo(text.rstrip())
+
+
+def _moved(time: str, before: int | None, now: int, why: str) -> str:
+    return f"{time}  {f'version {before} -> {now}' if before else f'version {now}'}: {why}"
 
 
 def _move(how: str, version: int | None, why: str) -> None:

@@ -6,12 +6,16 @@ It owns the words on the screen; how pictures are read and tables kept is known 
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from ferflow.cli_errors import fail
 from ferflow.cli_options import ModelOption, detector_files
+
+if TYPE_CHECKING:
+    from ferflow.inference import Predictor
+    from ferflow.predicting import Answer
 
 DetectorOption = Annotated[str, typer.Option(help="auto, a name from 'ferflow list detectors', or none: a picture is a face.")]
 ThresholdOption = Annotated[Optional[float], typer.Option(help="Least detection score, 0 to 1; else the detector's own.")]  # noqa: UP045
@@ -69,7 +73,7 @@ def predict(
         fail(f"{len(errors)} of {len(found)} pictures could not be read")
 
 
-def _onto_screen(predictor, paths: list[Path], json: bool, draw: Path | None) -> list[str]:  # type: ignore[no-untyped-def]
+def _onto_screen(predictor: "Predictor", paths: list[Path], json: bool, draw: Path | None) -> list[str]:
     from json import dumps
 
     from ferflow.predicting import answers, in_words, printable
@@ -94,7 +98,7 @@ def _onto_screen(predictor, paths: list[Path], json: bool, draw: Path | None) ->
     return errors
 
 
-def _into_table(predictor, paths: list[Path], table: Path, again: bool, draw: Path | None) -> list[str]:  # type: ignore[no-untyped-def]
+def _into_table(predictor: "Predictor", paths: list[Path], table: Path, again: bool, draw: Path | None) -> list[str]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -129,7 +133,7 @@ def _into_table(predictor, paths: list[Path], table: Path, again: bool, draw: Pa
     return errors
 
 
-def _drawn(answer, folder: Path) -> tuple[Path | None, str]:  # type: ignore[no-untyped-def]
+def _drawn(answer: "Answer", folder: Path) -> tuple[Path | None, str]:
     """Where the picture was drawn, or why it could not be."""
     from ferflow.predicting import write_drawn
 

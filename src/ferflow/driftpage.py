@@ -1,7 +1,7 @@
 """The page on a window's drift: the judgement in words, then drawings, then the figures. It loads nothing and runs no script.
 
 Its style sheet is a file of the web page, so that the service can link it where its policy allows no styles in a page; on disk
-the sheet stands in the page itself.
+the sheet stands in the page itself. What is drift is ``monitoring``'s to judge.
 """
 
 from dataclasses import dataclass

@@ -14,10 +14,9 @@ from ferflow.card import task_columns
 from ferflow.metrics import of_kind
 from ferflow.resampling import Resamples, interval
 from ferflow.tables import task_labels, task_target
-from ferflow.vocabulary import TASKS
+from ferflow.vocabulary import MIN_FACES, TASKS
 
 GROUPINGS = ("age", "gender", "race")
-MIN_FACES = 30  # a smaller group is named, not judged: the interval of its accuracy would be wider than 35 points
 
 
 def by_group(

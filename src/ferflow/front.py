@@ -6,8 +6,6 @@ Values in, values out.
 import numpy as np
 import pandas as pd
 
-LIMITS = {"ms": "milliseconds a face", "parameters": "parameters", "gmac": "billions of multiply-adds a face"}
-
 
 def efficient(cost: pd.Series, accuracy: pd.Series) -> np.ndarray:
     """For every network whether no other is at least as accurate for less, or more accurate for as much (Pareto)."""

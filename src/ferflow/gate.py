@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from ferflow.card import Card, task_columns
-from ferflow.fairness import GROUPINGS, MIN_FACES
+from ferflow.fairness import GROUPINGS
 from ferflow.metrics import ece
 from ferflow.params import Gate
 from ferflow.resampling import Resamples, interval
 from ferflow.tables import task_labels, task_target
-from ferflow.vocabulary import TASKS
+from ferflow.vocabulary import MIN_FACES, TASKS
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What these models cannot do, and what the law says of using them: the page and the model card say the same.
 
-Facts about the law are those of Regulation (EU) 2024/1689 (the AI Act) as adopted; none of it is legal advice.
+Facts about the law are those of Regulation (EU) 2024/1689 (the AI Act) as adopted; none of it is legal advice. It owns the
+words, and knows nothing of where they are shown.
 """
 
 INTENDED = (

@@ -1,7 +1,7 @@
 """Who hears of it: a line in the log, and a message to a webhook. Nothing that goes wrong here fails what it tells of.
 
 The message is a JSON object with ``text`` (what chat servers show), ``event`` and whatever is given. An address often holds a
-secret: it never stands in a log.
+secret: it never stands in a log. It knows no event by name.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The only door for configuration: ``params.yaml`` becomes frozen, typed values; an unknown key is refused.
 
 It owns the meaning of every key. Nothing else reads ``params.yaml``, and no value has a second
-home: what a member leaves out it takes from the block ``training``.
+home: what a member leaves out it takes from the block ``training``. It asks the registry for names and imports no entry.
 """
 
 import os

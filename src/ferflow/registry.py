@@ -1,4 +1,4 @@
-"""The registry: every backbone, dataset, head, metric, detector, exporter and recipe is one file, found by name.
+"""The registry: every backbone, combiner, dataset, detector, exporter, head, metric and recipe is a file, found by name.
 
 A kind is a sub-package (``backbones``, ``transforms``, …), a name is a file in it, and the file's
 decorated function or class is the entry. Nothing is imported until it is asked for, because a

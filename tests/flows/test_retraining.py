@@ -149,6 +149,7 @@ def test_what_the_gate_refuses_is_taken_back_and_named_and_is_not_tried_again(pr
     assert "Data: data/versions/1.parquet, 160 faces and 9 live ones (6 anger, 3 happy), 3 held out." in shown
     assert json.loads(ferflow("gate", "2", "--json"))["passed"] is False
     assert "no gate has judged 1" in ferflow("gate", "1", code=1)
+    assert ferflow("gate", "--history") == "ferflow was never promoted\n"
     assert [one["event"] for one in box[1]] == ["ferflow.retraining.failed", "ferflow.retraining.refused"], "no champion; refused"
     assert (box[1][1]["version"], box[1][1]["checks"]["parity"], box[1][1]["why"]) == (2, False, "a test")
     assert "TooFew" in retrain(), "what spoilt a model is not folded in again"
@@ -167,7 +168,9 @@ def test_what_passes_is_promoted_and_its_data_is_the_projects(project, retrain, 
     assert box[1][-1]["event"] == "ferflow.retraining.promoted"
     tags = tracking.version_tags("ferflow", 3)
     assert (tags["ferflow.gate"], tags["ferflow.gate.test_faces"]) == ("passed", "passed: the same 24 faces")
-    assert tracking.moves("ferflow")[-1]["why"] == "gate: good feedback; 12 checks passed"
+    last = ferflow("gate", "--history").splitlines()[-1]
+    assert last.endswith("+00:00  version 1 -> 3: gate: good feedback; 12 checks passed")
+    assert json.loads(ferflow("gate", "--history", "--json"))[-1]["now"] == 3
     assert states(project)[-1] == "Promoted"
     assert not (project.folder / ".ferflow/retraining/journal.json").exists()
 

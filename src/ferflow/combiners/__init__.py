@@ -2,7 +2,7 @@
 
 An entry is a function ``fit(predictions, target) -> Combination``: ``predictions`` are M x N x K probabilities with
 ``target`` N class numbers, or M x N x 2 values with N x 2 (affect); every row has a label. Entries that can combine
-affect are marked with ``for_affect``.
+affect are marked with ``for_affect``. An entry knows no network, no member by name and no file.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,10 @@
 """Export formats, one file each: a network becomes files that run without the code that trained it.
 
-An entry is a class with two static methods. ``write(source, folder) -> Path`` writes the format's file, with the card in it;
+An entry is a class that nobody makes an object of. ``write(source, folder) -> Path`` writes the file, with the card;
 ``read(path) -> Run`` opens it in its own runtime on one thread, for the parity check, and raises ``ExportError`` for a file
 that is no export of this format. Its attribute ``exact`` says whether it answers as PyTorch does, or was quantised;
-``runtime`` names what runs it. ``missing()``, where an entry has it, says what is not there to make or run it, or nothing.
+``runtime`` names what runs it. ``missing()``, where an entry has it, says what is not there to make or run it, or nothing. An
+entry knows no other exporter; whether an answer is close enough is judged by ``exporting``.
 """
 
 from collections.abc import Callable

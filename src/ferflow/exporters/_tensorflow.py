@@ -89,16 +89,6 @@ def _tool(*arguments: str) -> None:
         raise ExportError(f"TensorFlow failed in {folder()}:\n{done.stderr.strip()[-1500:]}")
 
 
-def convert(source: Source, path: Path) -> Path:
-    """Write ``path`` (.keras, .h5 or .tflite) from the ONNX file, with the card in it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as scratch:
-        card = Path(scratch) / "card.json"
-        card.write_text(source.card.model_dump_json())
-        _tool("convert", str(source.made().resolve()), str(path.resolve()), str(card))
-    return path
-
-
 class ToolRun:
     """A file that answers in the tool environment: a process a call, so the milliseconds are measured there."""
 
@@ -122,8 +112,27 @@ class ToolRun:
         return self._times
 
 
-def running(path: Path) -> Run:
-    """What answers for a file; ``ExportError`` at once where there is none."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no export at {path}")
-    return ToolRun(path)
+class ToolFormat:
+    """A format that is made, and read again, in the tool environment; an entry says its ``file`` and its ``runtime``."""
+
+    exact = True
+    missing = staticmethod(missing)
+    file: str
+
+    @classmethod
+    def write(cls, source: Source, folder: Path) -> Path:
+        """Write ``file``, with the card in it; ``ExportError`` for an operation that the conversion does not know."""
+        path = folder / cls.file
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory() as scratch:
+            card = Path(scratch) / "card.json"
+            card.write_text(source.card.model_dump_json())
+            _tool("convert", str(source.made().resolve()), str(path.resolve()), str(card))
+        return path
+
+    @staticmethod
+    def read(path: Path) -> Run:
+        """What answers for a file; ``FileNotFoundError`` at once where there is none."""
+        if not path.is_file():
+            raise FileNotFoundError(f"no export at {path}")
+        return ToolRun(path)

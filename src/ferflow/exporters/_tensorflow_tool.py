@@ -1,22 +1,21 @@
 """ONNX graphs in Keras and LiteRT: a script for the tool environment, where TensorFlow lives and ferflow does not.
 
-    python _tensorflow_tool.py convert MODEL.onnx OUT.{keras,h5,tflite} CARD.json
+    python _tensorflow_tool.py convert MODEL.onnx OUT.{keras,tflite} CARD.json
     python _tensorflow_tool.py run FILE FACES.npz ANSWERS.npz
 
 The Keras model is made of Keras's own layers and operations, so that what loads it needs nothing of ours. Pictures go
 through it with their channels last, as TensorFlow's CPU kernels want them; everything else keeps the order of ONNX.
 """
 
-# mypy: ignore-errors
-# Its libraries are not in our environment, so nothing here can be checked.
-
 import json
 import os
 import sys
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -27,13 +26,16 @@ import numpy as np
 from keras import layers, ops
 
 CARD_KEY = "ferflow_card"
+Attributes = dict[str, Any]
+Convert = Callable[["Graph", Any, Attributes], None]
+Run = Callable[[np.ndarray], list[np.ndarray]]
 
 
 class UnsupportedError(Exception):
     """A graph with something that this conversion does not know."""
 
 
-def integers(model):
+def integers(model: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Every integer tensor of a graph for batches of 2 and of 3 faces, as ONNX Runtime computes them: name -> (for 2, for 3).
 
     Shapes are computed inside such graphs. What is the same for both batches is a constant, what differs is the batch.
@@ -58,16 +60,15 @@ def integers(model):
 class Graph:
     """An ONNX graph that is being built in Keras: names -> NumPy constants or Keras tensors."""
 
-    def __init__(self, model):
+    def __init__(self, model: Any) -> None:
         from onnx import numpy_helper
 
         self.integers = integers(model)
-        self.values = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
+        self.values: dict[str, Any] = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
         self.values |= {name: two for name, (two, three) in self.integers.items() if np.array_equal(two, three)}
-        self.last = set()  # names of pictures whose channels stand last
-        self.batch = set()  # names of vectors that count the batch; never computed
+        self.last: set[str] = set()  # names of pictures whose channels stand last
 
-    def get(self, name, channels_last=False):
+    def get(self, name: str, channels_last: bool = False) -> Any:
         """A value in the wanted order."""
         if not name:
             return None
@@ -76,7 +77,7 @@ class Graph:
             return ops.transpose(value, (0, 2, 3, 1) if channels_last else (0, 3, 1, 2))
         return value
 
-    def shape(self, name):
+    def shape(self, name: str) -> list[int]:
         """What an integer vector says of a shape: -1 where it follows the batch."""
         if name in self.integers:
             two, three = self.integers[name]
@@ -84,7 +85,7 @@ class Graph:
         return [int(size) for size in self.values[name]]
 
 
-def build(model):
+def build(model: Any) -> Any:
     """The Keras model of an ONNX model."""
     from onnx import helper
 
@@ -111,8 +112,8 @@ def build(model):
 # One operation each: (graph, node, attributes) -> None. "point" is what looks at every number alone.
 
 
-def point(function):
-    def convert(graph, node, attributes):
+def point(function: Callable[[Any, Attributes], Any]) -> Convert:
+    def convert(graph: Graph, node: Any, attributes: Attributes) -> None:
         graph.values[node.output[0]] = function(graph.values[node.input[0]], attributes)
         if node.input[0] in graph.last:
             graph.last.add(node.output[0])
@@ -120,10 +121,10 @@ def point(function):
     return convert
 
 
-def pair(function):
+def pair(function: Callable[[Any, Any], Any]) -> Convert:
     """An operation of two values; pictures keep their channels last where both can."""
 
-    def convert(graph, node, attributes):
+    def convert(graph: Graph, node: Any, attributes: Attributes) -> None:
         last = any(name in graph.last for name in node.input)
         values = [placed(graph, name) if last else graph.get(name) for name in node.input]
         if any(value is None for value in values):
@@ -138,7 +139,7 @@ def pair(function):
     return convert
 
 
-def placed(graph, name):
+def placed(graph: Graph, name: str) -> Any:
     """A value with its channels last; a constant that spreads over pictures is turned; None where that cannot be."""
     value = graph.values[name]
     if name in graph.last or len(value.shape) == 0:
@@ -150,7 +151,7 @@ def placed(graph, name):
     return None
 
 
-def padded(x, attributes, value, kernel, strides):
+def padded(x: Any, attributes: Attributes, value: float, kernel: Sequence[int], strides: Sequence[int]) -> Any:
     """A picture with ONNX's padding (and one more row where the last window of ``ceil_mode`` reaches over the edge)."""
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
         raise UnsupportedError(f"auto_pad {attributes['auto_pad']}")
@@ -165,7 +166,7 @@ def padded(x, attributes, value, kernel, strides):
     return ops.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
 
 
-def conv(graph, node, attributes):
+def conv(graph: Graph, node: Any, attributes: Attributes) -> None:
     weights, bias = graph.values[node.input[1]], graph.get(node.input[2]) if len(node.input) > 2 else None
     kernel, groups = weights.shape[2:], attributes.get("group", 1)
     strides, dilations = tuple(attributes.get("strides", [1, 1])), tuple(attributes.get("dilations", [1, 1]))
@@ -181,8 +182,8 @@ def conv(graph, node, attributes):
     graph.last.add(node.output[0])
 
 
-def pool(largest):
-    def convert(graph, node, attributes):
+def pool(largest: bool) -> Convert:
+    def convert(graph: Graph, node: Any, attributes: Attributes) -> None:
         kernel, strides = attributes["kernel_shape"], attributes.get("strides", [1, 1])
         picture = graph.get(node.input[0], channels_last=True)
         x = padded(picture, attributes, -3.4e38 if largest else 0.0, kernel, strides)
@@ -198,7 +199,7 @@ def pool(largest):
     return convert
 
 
-def batch_normalization(graph, node, attributes):
+def batch_normalization(graph: Graph, node: Any, attributes: Attributes) -> None:
     scale, shift, mean, variance = (graph.values[name] for name in node.input[1:5])
     layer = layers.BatchNormalization(epsilon=attributes.get("epsilon", 1e-5))
     last = len(graph.values[node.input[0]].shape) == 4
@@ -208,14 +209,14 @@ def batch_normalization(graph, node, attributes):
         graph.last.add(node.output[0])
 
 
-def layer_normalization(graph, node, attributes):
+def layer_normalization(graph: Graph, node: Any, attributes: Attributes) -> None:
     x, scale = graph.get(node.input[0]), graph.values[node.input[1]]
     layer = layers.LayerNormalization(axis=attributes.get("axis", -1), epsilon=attributes.get("epsilon", 1e-5))
     graph.values[node.output[0]] = layer(x)
     layer.set_weights([scale, graph.values[node.input[2]] if len(node.input) > 2 else np.zeros_like(scale)])
 
 
-def gemm(graph, node, attributes):
+def gemm(graph: Graph, node: Any, attributes: Attributes) -> None:
     if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
         raise UnsupportedError("Gemm with transA, alpha or beta")
     weights = graph.values[node.input[1]]
@@ -227,13 +228,13 @@ def gemm(graph, node, attributes):
     )
 
 
-def dense(graph, node, weights, bias=None):
+def dense(graph: Graph, node: Any, weights: np.ndarray, bias: np.ndarray | None = None) -> None:
     layer = layers.Dense(weights.shape[1], use_bias=bias is not None)
     graph.values[node.output[0]] = layer(graph.get(node.input[0]))
     layer.set_weights([weights] if bias is None else [weights, np.broadcast_to(bias, (weights.shape[1],))])
 
 
-def matmul(graph, node, attributes):
+def matmul(graph: Graph, node: Any, attributes: Attributes) -> None:
     left, right = (graph.get(name) for name in node.input)
     if isinstance(right, np.ndarray) and right.ndim == 2:
         dense(graph, node, right)
@@ -241,14 +242,14 @@ def matmul(graph, node, attributes):
         graph.values[node.output[0]] = ops.matmul(left, right)
 
 
-def axes_of(graph, node, attributes, place=1):
+def axes_of(graph: Graph, node: Any, attributes: Attributes, place: int = 1) -> list[int] | None:
     if len(node.input) > place and node.input[place]:
         return [int(axis) for axis in graph.values[node.input[place]]]
     return list(attributes["axes"]) if "axes" in attributes else None
 
 
-def reduce(function):
-    def convert(graph, node, attributes):
+def reduce(function: Callable[..., Any]) -> Convert:
+    def convert(graph: Graph, node: Any, attributes: Attributes) -> None:
         name, keep = node.input[0], bool(attributes.get("keepdims", 1))
         x, axes = graph.values[name], axes_of(graph, node, attributes)
         last = name in graph.last and keep
@@ -263,7 +264,7 @@ def reduce(function):
     return convert
 
 
-def resize(graph, node, attributes):
+def resize(graph: Graph, node: Any, attributes: Attributes) -> None:
     mode, coordinates = attributes["mode"], attributes.get("coordinate_transformation_mode", b"half_pixel")
     if mode != b"linear" or coordinates not in (b"half_pixel", b"pytorch_half_pixel") or not node.input[3:]:
         raise UnsupportedError(f"Resize with {mode!r}, {coordinates!r}")
@@ -275,21 +276,21 @@ def resize(graph, node, attributes):
     graph.last.add(node.output[0])
 
 
-def reshape(graph, node, attributes):
+def reshape(graph: Graph, node: Any, attributes: Attributes) -> None:
     x, target = graph.get(node.input[0]), graph.shape(node.input[1])
     target = [x.shape[place] if size == 0 else size for place, size in enumerate(target)]
     target = [-1 if size is None else size for size in target]
     graph.values[node.output[0]] = whole(x, target)
 
 
-def whole(x, target):
+def whole(x: Any, target: list[int]) -> Any:
     """``x`` in another shape, of which one size may be the batch's (-1)."""
     if target.count(-1) > 1:
         raise UnsupportedError(f"a shape with more than one open size: {target}")
     return ops.reshape(x, target)
 
 
-def gather(graph, node, attributes):
+def gather(graph: Graph, node: Any, attributes: Attributes) -> None:
     x, axis = graph.get(node.input[0]), attributes.get("axis", 0)
     if node.input[1] in graph.values:
         graph.values[node.output[0]] = ops.take(x, np.asarray(graph.values[node.input[1]], np.int32), axis=axis)
@@ -301,7 +302,7 @@ def gather(graph, node, attributes):
     graph.values[node.output[0]] = whole(x, [int(a) if a == b else -1 for a, b in zip(two.shape, three.shape, strict=True)])
 
 
-def expand(graph, node, attributes):
+def expand(graph: Graph, node: Any, attributes: Attributes) -> None:
     x, target = graph.get(node.input[0]), graph.shape(node.input[1])
     if target[0] != -1:
         raise UnsupportedError("Expand of anything but a constant over the batch")
@@ -311,7 +312,7 @@ def expand(graph, node, attributes):
     graph.values[node.output[0]] = ops.reshape(nothing, (-1, *[1] * (len(target) - 1))) + x
 
 
-def slices(graph, node, attributes):
+def slices(graph: Graph, node: Any, attributes: Attributes) -> None:
     x = graph.get(node.input[0])
     parts = [graph.shape(name) for name in node.input[1:]]
     starts, ends = parts[:2]
@@ -332,7 +333,7 @@ def slices(graph, node, attributes):
     graph.values[node.output[0]] = x
 
 
-def concat(graph, node, attributes):
+def concat(graph: Graph, node: Any, attributes: Attributes) -> None:
     axis, names = attributes["axis"], node.input
     last = all(name in graph.last for name in names)
     graph.values[node.output[0]] = ops.concatenate(
@@ -342,7 +343,7 @@ def concat(graph, node, attributes):
         graph.last.add(node.output[0])
 
 
-def transpose(graph, node, attributes):
+def transpose(graph: Graph, node: Any, attributes: Attributes) -> None:
     order = list(attributes["perm"])
     if order == [0, 3, 1, 2] and node.input[0] not in graph.last:  # a picture's channels to the front: they may stay behind
         graph.values[node.output[0]] = graph.values[node.input[0]]
@@ -351,46 +352,46 @@ def transpose(graph, node, attributes):
         graph.values[node.output[0]] = ops.transpose(graph.get(node.input[0]), order)
 
 
-def along(function):
-    def convert(graph, node, attributes):
+def along(function: Callable[[Any, int], Any]) -> Convert:
+    def convert(graph: Graph, node: Any, attributes: Attributes) -> None:
         graph.values[node.output[0]] = function(graph.get(node.input[0]), attributes.get("axis", -1))
 
     return convert
 
 
-def unsqueeze(graph, node, attributes):
+def unsqueeze(graph: Graph, node: Any, attributes: Attributes) -> None:
     x = graph.get(node.input[0])
-    for axis in sorted(axes_of(graph, node, attributes)):
+    for axis in sorted(axes_of(graph, node, attributes) or ()):
         x = ops.expand_dims(x, axis)
     graph.values[node.output[0]] = x
 
 
-def squeeze(graph, node, attributes):
+def squeeze(graph: Graph, node: Any, attributes: Attributes) -> None:
     axes = axes_of(graph, node, attributes)
     graph.values[node.output[0]] = ops.squeeze(graph.get(node.input[0]), tuple(axes) if axes else None)
 
 
-def split(graph, node, attributes):
+def split(graph: Graph, node: Any, attributes: Attributes) -> None:
     x, axis = graph.get(node.input[0]), attributes.get("axis", 0)
     sizes = graph.shape(node.input[1]) if len(node.input) > 1 else [x.shape[axis] // len(node.output)] * len(node.output)
     for name, part in zip(node.output, ops.split(x, np.cumsum(sizes[:-1]).tolist(), axis=axis), strict=True):
         graph.values[name] = part
 
 
-def clip(graph, node, attributes):
+def clip(graph: Graph, node: Any, attributes: Attributes) -> None:
     bounds = [graph.get(name) if name else None for name in node.input[1:]]
     low, high = (float(b) if b is not None else limit for b, limit in zip((*bounds, None)[:2], (-3.4e38, 3.4e38), strict=True))
     point(lambda x, _: ops.clip(x, low, high))(graph, node, attributes)
 
 
-def cast(graph, node, attributes):
+def cast(graph: Graph, node: Any, attributes: Attributes) -> None:
     types = {1: "float32", 6: "int32", 7: "int64", 9: "bool"}
     if attributes["to"] not in types:
         raise UnsupportedError(f"Cast to ONNX's type {attributes['to']}")
     point(lambda x, _: ops.cast(x, types[attributes["to"]]))(graph, node, attributes)
 
 
-OPERATIONS = {
+OPERATIONS: dict[str, Convert] = {
     "Add": pair(ops.add),
     "AveragePool": pool(largest=False),
     "BatchNormalization": batch_normalization,
@@ -438,43 +439,32 @@ OPERATIONS = {
 }
 
 
-def convert(source, target, card):
-    """Write ``target`` (.keras, .h5 or .tflite) from an ONNX file, with the card in it."""
+def convert(source: str, target: str, card: str) -> None:
+    """Write ``target`` (.keras or .tflite) from an ONNX file, with the card in it."""
     import onnx
 
     model = build(onnx.load(source))
-    text = Path(card).read_text()
     if target.endswith(".tflite"):
         import tensorflow as tf
 
         Path(target).write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
     else:
         model.save(target)
-    if target.endswith(".h5"):
-        import h5py
-
-        with h5py.File(target, "a") as file:
-            file.attrs[CARD_KEY] = text
-    else:  # both are archives, or may end with one: where TensorFlow Lite keeps what belongs to a model, too
-        with zipfile.ZipFile(target, "a") as archive:
-            archive.writestr(f"{CARD_KEY}.json", text)
+    # Both are archives, or may end with one: where TensorFlow Lite keeps what belongs to a model, too.
+    with zipfile.ZipFile(target, "a") as archive:
+        archive.writestr(f"{CARD_KEY}.json", Path(card).read_text())
 
 
-def card_in(path):
+def card_in(path: str) -> dict[str, Any]:
     """The card in a file; UnsupportedError where there is none."""
     try:
-        if path.endswith(".h5"):
-            import h5py
-
-            with h5py.File(path) as file:
-                return json.loads(file.attrs[CARD_KEY])
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.read(f"{CARD_KEY}.json"))
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise UnsupportedError(f"{path} holds no model card: it is no ferflow export ({error})") from error
 
 
-def loaded(path):
+def loaded(path: str) -> Run:
     """What answers for uint8 faces, task by task, in the file's own runtime on one thread."""
     tasks = list(card_in(path)["tasks"])
     import tensorflow as tf
@@ -485,7 +475,7 @@ def loaded(path):
         interpreter = tf.lite.Interpreter(path, num_threads=1)
         signature = interpreter.get_signature_runner()
 
-        def run(faces):
+        def run(faces: np.ndarray) -> list[np.ndarray]:
             found = signature(faces=faces)
             return [found[task] for task in tasks]
 
@@ -495,18 +485,18 @@ def loaded(path):
     return lambda faces: [graph(tf.constant(faces))[task].numpy() for task in tasks]
 
 
-def answer(path, source, target):
+def answer(path: str, source: str, target: str) -> None:
     """Write the outputs for faces, and the median milliseconds of batches of 1 and 32."""
     run, faces = loaded(path), np.load(source)["faces"]
     parts = [run(faces[start : start + 100]) for start in range(0, len(faces), 100)]
-    outputs = {f"output_{place}": np.concatenate(part) for place, part in enumerate(zip(*parts, strict=True))}
-    times = {
+    outputs: dict[str, Any] = {f"output_{place}": np.concatenate(part) for place, part in enumerate(zip(*parts, strict=True))}
+    times: dict[str, Any] = {
         f"ms_{size}": milliseconds(run, np.resize(faces, (size, *faces.shape[1:])), 20 if size == 1 else 5) for size in (1, 32)
     }
     np.savez(target, **outputs, **times)
 
 
-def milliseconds(run, batch, rounds):
+def milliseconds(run: Run, batch: np.ndarray, rounds: int) -> float:
     """Median of a few rounds after two that warm up."""
     seconds = []
     for _ in range(rounds + 2):

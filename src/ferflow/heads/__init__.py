@@ -6,7 +6,7 @@ not count, and a batch without any gives 0) and ``outputs(raw) -> Tensor`` (N x 
 N x 2 values), and the attribute ``kind``: the kind of task it learns. Targets are as ``tables.task_target`` gives
 them, or, for a classification, N x K shares of the classes (soft labels, mixed faces; a row of zeros: no label). A
 head of a classification has ``class_weights`` (K, ones at first). The head named like the kind is the default; a
-member's ``heads`` chooses another.
+member's ``heads`` chooses another. An entry knows no backbone and no other task.
 """
 
 import torch

@@ -2,7 +2,7 @@
 
 A file belongs to the process that holds its lock, which the system takes from a process that dies; then any other may adopt
 it. Files are only appended to, read from the front, and removed when everything in them was written. A row that has to be
-forgotten is overwritten with blanks where it lies, whoever owns the file.
+forgotten is overwritten with blanks where it lies, whoever owns the file. It knows no database and no column.
 """
 
 import fcntl

@@ -1,7 +1,7 @@
 """The writer of the log: takes rows at once, writes them in batches from a thread, and outlives its database.
 
 Rows go on in this order: memory, then, where memory is full because the database is away, the spill file, then the database. Two
-threads, because a database that hangs must not keep rows from the disk.
+threads, because a database that hangs must not keep rows from the disk. It knows no SQL and no request.
 """
 
 import atexit

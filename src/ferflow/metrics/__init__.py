@@ -5,7 +5,7 @@ classification takes class numbers (N) and probabilities (N x K), ordered the sa
 takes values (N) of one column twice. Rows without a label are left out before it is called; what is not defined is NaN.
 
 A metric that is a function of means over the rows says so (``Means``): then all its bootstrap resamples are one product
-of matrices, and it has an interval.
+of matrices, and it has an interval. An entry owns its formula, and knows no network, no table and no file.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """Presets: a dataset and the members that suit it, one YAML file each, written over those blocks of params.yaml.
 
-``params.yaml`` stays the only place that is read; a preset is a text to copy from. Comments survive.
+``params.yaml`` stays the only place that is read; a preset is a text to copy from. Comments survive. What a key means is known
+to ``params`` alone.
 """
 
 import json

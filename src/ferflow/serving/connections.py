@@ -3,7 +3,7 @@
 uvicorn hands a request on when its head is complete, and waits for that without a limit of time or size; a body or an answer
 can then be as slow as it likes. Here a connection without a request in work has ten seconds to deliver the head of one (and
 what is left of a body that was refused), a head has a size, an answer must be read, and there are only so many connections:
-when they run out, the one that has been waiting for longest goes. Bodies are the guard's.
+when they run out, the one that has been waiting for longest goes. Bodies are the guard's. It knows no key and no model.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 What comes back is in ``answers``, what may be sent and who may ask in ``routes``, and what the guard answers is here. BentoML's
 own account of the same types is not used: it forgets which values may be null. What has no row in ``routes`` is left out,
-because nobody gets to it.
+because nobody gets to it. It describes requests and handles none.
 """
 
 from copy import deepcopy

@@ -1,6 +1,7 @@
 """One line of JSON a request, for people and machines: who, what, how it ended, how long it took. Never a query, body or key.
 
-The lines go through the logger ``ferflow.requests``; where nobody gave that one a handler, to the standard output.
+The lines go through the logger ``ferflow.requests``; where nobody gave that one a handler, to the standard output. It knows no
+route and no model.
 """
 
 import json

@@ -1,7 +1,8 @@
 """The BentoML service: every face in a picture, by the model that ``models`` chose.
 
 Plain ``bentoml serve`` in the project's root finds it through pyproject.toml. Faces are found in threads; ``batching``
-classifies those of all requests together, one batch after the other. What stands before it is the ``guard``'s.
+classifies those of all requests together, one batch after the other. What stands before it is the ``guard``'s. It knows no key
+and no SQL.
 """
 
 import asyncio

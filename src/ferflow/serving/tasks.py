@@ -1,6 +1,7 @@
 """What BentoML keeps of a task: its result for a day, and, unless it is told otherwise, the request with the video.
 
-The request goes as soon as the work begins: nothing is kept of a person's video but the answer.
+The request goes as soon as the work begins: nothing is kept of a person's video but the answer. It knows neither what was asked
+nor what is answered.
 """
 
 import json

@@ -1,7 +1,8 @@
 """The stages of the pipeline, one file each: read files, call the pure function, write files.
 
 It owns where the pipeline's files lie (the same paths stand in dvc.yaml, which decides when a stage
-runs). ``python -m ferflow.stages.NAME`` runs one without DVC, Prefect, MLflow or BentoML.
+runs). ``python -m ferflow.stages.NAME`` runs one without DVC, Prefect, MLflow or BentoML. It knows no stage by name, and
+nothing of what stages compute.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""Stage cost: parameters, multiplications and speed of every network and of the ensemble, all in one run."""
+"""Stage cost: parameters, multiplications and speed of every network and of the ensemble, all in one run.
+
+It reads networks and no face; how they are timed is known to ``ferflow.cost``.
+"""
 
 from ferflow import params
 from ferflow.combiners import Combination

@@ -1,7 +1,8 @@
 """Stage distil: a student learns from the ensemble's answers on the training faces, beside their labels.
 
 Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (2015). How much the teacher counts is the
-student's ``soft_labels``. It learns the classifications that the ensemble knows, and affect from labels alone.
+student's ``soft_labels``. It learns the classifications that the ensemble knows, and affect from labels alone. Training and
+writing are the stage ``train``'s; here is only what the targets are.
 """
 
 import numpy as np

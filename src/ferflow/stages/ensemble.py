@@ -1,4 +1,7 @@
-"""Stage ensemble: weights of the members, fitted on validation predictions, and the ensemble's own predictions."""
+"""Stage ensemble: weights of the members, fitted on validation predictions, and the ensemble's own predictions.
+
+It reads predictions and labels, and knows no network and no picture; which way is better is ``ferflow.ensemble``'s to judge.
+"""
 
 import shutil
 from pathlib import Path

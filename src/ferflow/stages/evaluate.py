@@ -1,4 +1,7 @@
-"""Stage evaluate: every figure of every network and the ensemble, with intervals; what is better than what; tables and plots."""
+"""Stage evaluate: every figure of every network and the ensemble, with intervals; what is better than what; tables and plots.
+
+It reads predictions and loads no network; what a figure is stands in the modules that it calls.
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""Stage explain: where the networks look, the most confident mistakes, and the most doubtful answers."""
+"""Stage explain: where the networks look, the most confident mistakes, and the most doubtful answers.
+
+It draws and judges nothing; how a map is made is known to ``explanations``.
+"""
 
 import numpy as np
 import pandas as pd

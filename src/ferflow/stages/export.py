@@ -1,4 +1,7 @@
-"""Stage export: the ensemble, or one network, as files of every wanted format, checked against PyTorch on test faces."""
+"""Stage export: the ensemble, or one network, as files of every wanted format, checked against PyTorch on test faces.
+
+Formats are known to their exporters alone, and what counts as the same answer to ``exporting``.
+"""
 
 from pathlib import Path
 from typing import Any

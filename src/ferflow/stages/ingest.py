@@ -1,4 +1,7 @@
-"""Stage ingest: a source's faces and labels become the manifest, one Parquet file."""
+"""Stage ingest: a source's faces and labels become the manifest, one Parquet file.
+
+It knows no source: ``ingestion`` asks the registry for the one that params.yaml names.
+"""
 
 from ferflow import params
 from ferflow.ingestion import ingest

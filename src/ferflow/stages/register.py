@@ -1,4 +1,7 @@
-"""Stage register: one MLflow run a member under a parent run, and the release as a version in the registry."""
+"""Stage register: one MLflow run a member under a parent run, and the release as a version in the registry.
+
+It computes no figure, and MLflow is known to ``tracking`` alone.
+"""
 
 import subprocess
 from hashlib import sha256

@@ -1,4 +1,7 @@
-"""Stage report: everything that was measured as one page that opens from disk, and the model card of the release."""
+"""Stage report: everything that was measured as one page that opens from disk, and the model card of the release.
+
+It loads no network; how the page looks is known to ``ferflow.report``.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -49,9 +52,9 @@ from ferflow.stages import (
     read_json,
 )
 from ferflow.tables import load_labels, task_labels, task_target
+from ferflow.vocabulary import MIN_FACES
 
 _BY_GROUP = ("accuracy", "macro_f1", "ccc")  # what the page shows of every group at once; the rest is folded away
-SMALLEST = 30  # labelled faces: fairness.MIN_FACES, which the stage evaluate judged by
 DRAWN = "synthetic"  # the source whose faces are drawn
 
 
@@ -261,13 +264,13 @@ def fairness(reports: Path, released: str) -> Section:
     if groups.empty:
         return section
     section.words.append(
-        f"By the labels of the faces, where there are some. Groups with fewer than {SMALLEST} labelled test faces are too small "
+        f"By the labels of the faces, where there are some. Groups with fewer than {MIN_FACES} labelled test faces are too small "
         "to be judged. A gap is how far the best group and the worst lie apart, with the interval of these two."
     )
     gaps = joined(gaps, "gap", unit=" points")
     own = joined(groups[groups["member"] == released].drop(columns="member"))
-    small = Cell(f"too small (n < {SMALLEST})", "")
-    cells = [small if n < SMALLEST else cell for n, cell in zip(own["n"], own["value"], strict=True)]
+    small = Cell(f"too small (n < {MIN_FACES})", "")
+    cells = [small if n < MIN_FACES else cell for n, cell in zip(own["n"], own["value"], strict=True)]
     own["value"] = pd.Series(cells, index=own.index, dtype=object)
     mine = gaps[gaps["member"] == released].drop(columns="member")
     for words, some in ((f"Gaps of {released}", mine), (f"Groups of {released}", own)):

@@ -1,4 +1,7 @@
-"""Stage robustness: every network, and the ensemble, on test faces that were made worse in ten ways, at five strengths."""
+"""Stage robustness: every network, and the ensemble, on test faces that were made worse in ten ways, at five strengths.
+
+How a face is made worse is known to ``ferflow.robustness``; nothing is chosen by what is found here.
+"""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,7 @@
-"""Stage split: every usable face gets its side, and a report proves that nothing leaks, or counts what does."""
+"""Stage split: every usable face gets its side, and a report proves that nothing leaks, or counts what does.
+
+Which side a face gets is decided by ``splitting``; no picture is opened here.
+"""
 
 import pandas as pd
 

@@ -1,6 +1,7 @@
 """Stage train: one member's network, card, history, and predictions for validation and test.
 
-``python -m ferflow.stages.train NAME`` is all that a bare GPU machine needs.
+``python -m ferflow.stages.train NAME`` is all that a bare GPU machine needs. The loop is ``training``'s; it knows no other
+member.
 """
 
 from pathlib import Path

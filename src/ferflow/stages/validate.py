@@ -1,4 +1,7 @@
-"""Stage validate: measure every image, put unusable rows into quarantine, hold the rest to the expectations."""
+"""Stage validate: measure every image, put unusable rows into quarantine, hold the rest to the expectations.
+
+What a check is stands in ``quality``; no picture and no label is changed here.
+"""
 
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,8 @@
 """Augmentation recipes, one file each: a training face in, a changed one out; a recipe may also mix whole batches.
 
 An entry is a function ``build(size, seed) -> Recipe``. Grey stays grey: a recipe never adds channels. Evaluation has
-no recipe: a face is resized to the dataset's ``image_size`` (``images.resize``) and the model does the rest.
+no recipe: a face is resized to the dataset's ``image_size`` (``images.resize``) and the model does the rest. An entry
+knows no network and no file.
 """
 
 from collections.abc import Callable

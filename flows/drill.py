@@ -187,7 +187,8 @@ class Drill:
 
     def rolled_back(self, service: Service) -> None:
         """One command brings the champion before back."""
-        self.time.say(self.copy.run("ferflow.cli", "rollback", "--why", "the drill ends").strip().splitlines()[-1])
+        said = self.copy.run("ferflow.cli", "rollback", "--why", "the drill ends")
+        self.time.say(next(line for line in said.splitlines() if "is champion" in line))
         self.follows(service, 1)
 
     def show_decision(self) -> None:

@@ -140,3 +140,8 @@ def _move(how: str, version: int | None, why: str) -> None:
     except (params.ParamsError, LookupError, OSError, tracking.TrackingError) as error:
         fail(error)
     typer.echo(f"{model}: version {now} is champion" + (f"; before it was version {before}" if before else ""))
+    if before is not None and now < before:
+        words = (
+            f"  the project still has the settings and the data of version {before}: nothing is retrained on them until somebody"
+        )
+        typer.echo(f"{words} calls 'python -m flows.retraining --after-rollback'", err=True)

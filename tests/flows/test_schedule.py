@@ -1,5 +1,6 @@
 """``make schedule``: what it serves, the drift event, and that it outlives its server, its worker and itself."""
 
+import fcntl
 import subprocess
 import time
 
@@ -57,7 +58,7 @@ def test_every_deployment_is_served_with_a_form_and_a_limit(scheduled):
     assert retrain["global_concurrency_limit"]["limit"] == 1
     assert retrain["concurrency_options"]["collision_strategy"] == "ENQUEUE"
     form = retrain["parameter_openapi_schema"]["properties"]
-    assert {"why", "min_feedback", "promote", "refused_too"} == set(form)
+    assert {"why", "min_feedback", "promote", "refused_too", "after_rollback"} == set(form)
     assert (form["promote"]["type"], form["why"]["type"], form["why"]["description"]) == (
         "boolean", "string", "written down with what comes of it",
     )  # fmt: skip
@@ -129,6 +130,62 @@ def test_when_everything_is_killed_the_next_start_goes_on(scheduled):
     made = wait_until("it is taken up", lambda: [one for one in prefect.runs("retrain") if "taken up 1" in one["tags"]][1:], 240)
     assert prefect.end(made[0]["id"], 240) == "Promoted"
     assert project.ran() == ["data", "train", "train"]
+
+
+def test_a_run_whose_own_process_is_killed_is_taken_up(scheduled):
+    """Prefect sees that, and calls it crashed itself; its pipeline lives on, and holds the lock."""
+    project, prefect = scheduled.project, scheduled.prefect
+    project.ran()
+    project.feedback(8, "disgust", seed=4)
+    (project.folder / "nap").write_text("300")
+    run = prefect.start("retrain", {"why": "killed alone"})
+    wait_until("it trains", scheduled.trains, 180)
+    (own,) = [one for one in psutil.process_iter() if is_engine_of(one, run)]
+    own.kill()
+    wait_until("Prefect sees it", lambda: prefect.state(run).get("name") == "Crashed", 120)
+    made = wait_until("it is taken up", lambda: [one for one in prefect.runs("retrain") if taken_up(one, "killed alone")], 240)
+    (project.folder / "nap").write_text("0")
+    assert prefect.end(made[0]["id"], 240) == "Promoted"
+    assert project.ran() == ["data", "train"], "the pipeline that lived on has done it"
+
+
+def test_a_run_that_is_under_way_when_the_schedule_is_stopped_is_taken_up(scheduled):
+    project, prefect = scheduled.project, scheduled.prefect
+    project.feedback(8, "happy", seed=6)
+    (project.folder / "nap").write_text("300")
+    run = prefect.start("retrain", {"why": "stopped"})
+    wait_until("it trains", scheduled.trains, 180)
+    scheduled.stop()
+    assert not (project.folder / ".ferflow/retraining/lock").exists() or not is_locked(
+        project.folder / ".ferflow/retraining/lock"
+    )
+    (project.folder / "nap").write_text("0")
+    scheduled.start()
+    made = wait_until("it is taken up", lambda: [one for one in prefect.runs("retrain") if taken_up(one, "stopped")], 240)
+    assert prefect.state(run)["name"] == "Crashed"
+    assert prefect.end(made[0]["id"], 240) == "Promoted"
+    assert project.ran() == ["data", "train", "train"]
+
+
+def is_engine_of(process: psutil.Process, run: str) -> bool:
+    try:
+        return process.environ().get("PREFECT__FLOW_RUN_ID") == run and "prefect.engine" in process.cmdline()
+    except (psutil.Error, OSError):
+        return False
+
+
+def taken_up(run: dict, why: str) -> bool:
+    return "taken up 1" in run["tags"] and run["parameters"]["why"] == why
+
+
+def is_locked(path) -> bool:
+    """Whether a process holds it: nothing of a schedule that was stopped works on."""
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def test_the_pipeline_runs_by_its_deployment(scheduled):

@@ -1,6 +1,11 @@
 """docs/errors.md is true: every error on the page is provoked, and says what the page says."""
 
+import ast
+import html
+import json
+import os
 import re
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -10,6 +15,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from conftest import ROOT, png
 from loopback import free_port, giving
 from provoking import Place, as_json, form, said
@@ -38,7 +44,8 @@ from ferflow.stages import read_json
 
 PAGE = ROOT / "docs/errors.md"
 ROWS = {  # error -> what the page says of it
-    found[1]: found[2] for found in re.finditer(r"^\| `([\w-]+)` \| (.+?) \| .+ \|$", PAGE.read_text(), re.MULTILINE)
+    found[1]: html.unescape(found[2])
+    for found in re.finditer(r"^\| `([\w-]+)` \| (.+?) \| .+ \|$", PAGE.read_text(), re.MULTILINE)
 }
 PROVOKED: dict[str, Callable[..., str]] = {}
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -133,6 +140,64 @@ def _(place, monkeypatch):
     return said(workers)
 
 
+def changed(place, *words, **blocks):
+    """What a command says in a project with other blocks of params.yaml."""
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    place.file("params.yaml", yaml.safe_dump(raw | blocks))
+    return place.cli(*words)
+
+
+STUDENT = {"backbone": "cnn", "modality": "gray", "recipe": "crp"}
+PROVOKED |= {
+    "params-block": lambda place: place.settings(members=["gray-cnn"]),
+    "params-checks-table": lambda place: place.settings(validate__checks__too_few_rows="quarantine"),
+    "params-checks-unreadable": lambda place: place.settings(validate__checks__unreadable="warn"),
+    "params-split": lambda place: place.settings(split__val=0.6, split__test=0.4),
+    "params-weighting": lambda place: place.settings(training__task_weights="all"),
+    "params-tasks": lambda place: place.settings(training__task_weights={"mood": 1.0}),
+    "params-heads": lambda place: place.settings(training__heads={"age": "regression"}),
+    "params-range": lambda place: place.settings(search={"space": {"lr": {"low": 2, "high": 1}}}),
+    "params-serve-heads": lambda place: place.settings(serve__heads=["mood"]),
+    "params-floor-class": lambda place: place.settings(gate__class_floors={"bored": 0.1}),
+    "params-floor": lambda place: place.settings(gate__class_floors={"happy": 30}),
+    "params-number": lambda place: place.settings(members__nan=STUDENT),
+    "params-twice": lambda place: place.settings(students={"gray-cnn": STUDENT | {"soft_labels": 0.5}}),
+    "params-student": lambda place: place.settings(students={"small": STUDENT | {"soft_labels": 0.0}}),
+    "params-fixed": lambda place: place.settings(ensemble__fixed={"mine": {"nobody": 1.0}}),
+    "params-fixed-weights": lambda place: place.settings(ensemble__fixed={"mine": {"gray-cnn": 0.0}}),
+    "params-export": lambda place: place.settings(export__model="nobody"),
+    "ablation-twice": lambda place: changed(place, "ablation", ablation={"axes": {"modality": ["rgb", "rgb"]}}),
+    "ablation-own": lambda place: changed(
+        place, "ablation", "--write", ablation={"base": STUDENT, "axes": {"name": {"gray-cnn": {}}}}
+    ),
+    "ablation-reach": lambda place: changed(
+        place, "ablation", ablation={"base": {"task_weights": "words"}, "axes": {"task_weights.age": [1]}}
+    ),
+    "search-split": lambda place: changed(place, "search", "gray-cnn", search={"space": {"lr": [0.1]}}),
+}
+command("params-member", "data", "suspects", "nobody")
+command("option-yaml", "data", "import", "folder", "faces", "--option", "classes={")
+
+
+def _space(key):
+    from ferflow.search import check_space
+
+    return said(lambda: check_space(member(), params.Search(space={key: [1]})))
+
+
+PROVOKED["search-key"] = lambda place: _space("learning_rate")
+PROVOKED["search-loaded"] = lambda place: _space("modality")
+
+
+@error("dask-address")
+def _(place, monkeypatch):
+    from ferflow.parallel import each
+
+    monkeypatch.setenv("FERFLOW_DASK", f"tcp://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "1s")
+    return said(lambda: list(each(str, [1, 2], worth_it=True)))
+
+
 # ---- data --------------------------------------------------------------------------------------------------------------
 
 command("unknown-source", "data", "download", "imagenet")
@@ -223,6 +288,240 @@ def _(place, manifest):
     place.file("out/mine.txt", "mine")
     return place.cli("data", "export", "out", "--manifest", str(manifest))
 
+
+def _fetched(place, word, size=1000):
+    with giving(b"x" * size) as (address, _):
+        return said(lambda: fetching.fetch(fetching.Remote(f"{address}/{word}.zip"), place.root))
+
+
+PROVOKED["download-http"] = lambda place: _fetched(place, "missing")
+PROVOKED["download-short"] = lambda place: _fetched(place, "cut")
+PROVOKED["download-broken"] = lambda place: _fetched(place, "chunked")
+
+
+@error("download-kaggle")
+def _(place, monkeypatch):
+    import kagglehub
+
+    def refuses(handle):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(kagglehub, "dataset_download", refuses)
+    return place.cli("data", "download", "fer2013")
+
+
+@error("no-row")
+def _(place):
+    table = pd.DataFrame({"image": pd.Series([], dtype="string")})
+    table.to_parquet(place.root / "t.parquet")
+    return place.rows("parquet", place.root / "t.parquet")
+
+
+def _joined(place, rows):
+    from ferflow.ingestion import join
+
+    tables.write_rows(rows, place.root / "rows.parquet")
+    return join([place.root / "rows.parquet"], place.root / "manifest.parquet")
+
+
+@error("no-rows")
+def _(place):
+    from ferflow.ingestion import ingest
+    from ferflow.params import Dataset
+
+    place.file("t.csv", "pth,label\n")
+    known = Dataset(source="affectnet", path=place.root / "t.csv", image_size=32, options={})
+    return said(lambda: ingest(known, 0, place.root / "manifest.parquet"))
+
+
+raised("no-id", lambda place: _joined(place, [{"image": png(), "source": "mine"}]))
+raised("row-columns", lambda place: _joined(place, [{"id": "a", "mood": "happy"}]))
+raised("row-type", lambda place: _joined(place, [{"id": "a", "age": "old"}]))
+raised("manifest-not", lambda place: tables.check_manifest(place.file("manifest.parquet", "words")))
+
+
+@error("manifest-column")
+def _(place):
+    pd.DataFrame({"id": ["a"]}).to_parquet(place.root / "manifest.parquet")
+    return place.cli("data", "describe", "manifest.parquet")
+
+
+def _splits(place, manifest, **columns):
+    pd.DataFrame(columns).to_parquet(place.root / "splits.parquet")
+    return said(lambda: tables.load_labels(manifest, place.root / "splits.parquet"))
+
+
+PROVOKED["splits-name"] = lambda place, manifest: _splits(place, manifest, id=["a"], split=["dev"])
+PROVOKED["splits-twice"] = lambda place, manifest: _splits(place, manifest, id=["a", "a"], split=["val", "val"])
+
+
+def _exported(place, *rows):
+    said_nothing = _joined(place, [{"id": str(number), "image": png(), "source": "s"} | row for number, row in enumerate(rows)])
+    assert said_nothing == len(rows)
+    return place.cli("data", "export", "out", "--format", "folder", "--manifest", "manifest.parquet")
+
+
+PROVOKED["export-classes"] = lambda place: _exported(place, {"age": 20.0})
+PROVOKED["export-splits"] = lambda place: _exported(place, {"expression": "sad", "official_split": "val"}, {"expression": "sad"})
+
+# ---- what the sources of faces say -------------------------------------------------------------------------------------
+
+
+def source(name, entry, files, path="raw", **options):
+    """A row that a source says of these files in the folder ``raw``, or of one of them."""
+
+    def provoke(place):
+        (place.root / "raw").mkdir()
+        for file, content in files.items():
+            place.file(f"raw/{file}", content)
+        return place.rows(entry, place.root / path, **options)
+
+    PROVOKED[name] = provoke
+
+
+source("path-missing", "folder", {}, "nowhere")
+source("table-unreadable", "ferplus", {}, votes="nowhere.csv")
+
+
+@error("file-large")
+def _(place):
+    os.truncate(place.file("raw/happy/1.png", png()), 50_000_001)
+    return place.rows("folder", place.root / "raw")
+
+
+def _packed(place, content, **how):
+    with zipfile.ZipFile(place.root / "faces.zip", "w", **how) as archive:
+        archive.writestr("happy/1.png", content)
+    return place.root / "faces.zip"
+
+
+@error("zip-large")
+def _(place):
+    return place.rows("folder", _packed(place, bytes(10_000_000), compression=zipfile.ZIP_DEFLATED))
+
+
+@error("zip-damaged")
+def _(place):
+    path = _packed(place, b"a picture, one would think")
+    path.write_bytes(path.read_bytes().replace(b"one would", b"two would"))
+    return place.rows("folder", path)
+
+
+PROVOKED["csv-one"] = lambda place: place.rows("csv", place.archive("a.csv", "b.csv"))
+source("csv-column", "fer2013", {"fer2013.csv": "emotion,Usage\n0,Training\n"}, "raw/fer2013.csv")
+
+
+def csv_source(name, text):
+    source(name, "csv", {"t.csv": text, "1.png": png()}, "raw/t.csv")
+
+
+csv_source("csv-column-twice", "image,age,age\n1.png,2,3\n")
+csv_source("csv-cells", "image,age\n1.png\n")
+csv_source("csv-utf8", "image,subject\n1.png,Zoë\n".encode("latin-1"))
+csv_source("csv-not", "image,subject\n1.png," + "x" * 1_000_001)
+csv_source("csv-empty", "image\n")
+csv_source("csv-number", "image,age\n1.png,old\n")
+csv_source("csv-range", "image,age\n1.png,200\n")
+csv_source("csv-votes", "image,votes\n1.png,1 2\n")
+csv_source("csv-image", "image,age\n,5\n")
+source("csv-none", "csv", {})
+source("parquet-not", "parquet", {"t.parquet": "words"}, "raw/t.parquet")
+source("folder-task", "folder", {}, task="mood")
+source("union-empty", "union", {})
+source("union-entry", "union", {}, sources={"a": {"source": "folder"}})
+source("union-source", "union", {}, sources={"a": {"source": "imagenet", "path": "a"}})
+source("union-options", "union", {}, sources={"a": {"source": "folder", "path": "a", "official": "yes"}})
+source("synthetic-row", "synthetic", {"units.yaml": "happy: {}"}, "raw/units.yaml")
+source("synthetic-unit", "synthetic", {"units.yaml": "neutral: {brow: 7}"}, "raw/units.yaml")
+
+FER = "emotion,pixels,Usage\n"
+FACE = " ".join(["7"] * 48 * 48)
+source("fer2013-empty", "fer2013", {})
+source("fer2013-place", "fer2013", {"train/bored/1.jpg": png()})
+source("fer2013-both", "fer2013", {"fer2013.csv": FER, "train/happy/1.jpg": png()})
+source("fer2013-usage", "fer2013", {"fer2013.csv": f"{FER}0,{FACE},Test\n"})
+source("fer2013-row", "fer2013", {"fer2013.csv": f"{FER}0,1 2 3,Training\n"})
+
+VOTES = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+NEW = f"Usage,Image name,{VOTES}\n"
+TEN = "0,0,0,0,10,0,0,0,0,0"
+source("ferplus-labels", "ferplus", {}, labels="mine")
+source(
+    "ferplus-original",
+    "ferplus",
+    {"FER2013Train/label.csv": f"1.png,box,{TEN}\n", "FER2013Train/1.png": png()},
+    labels="original",
+)
+source("ferplus-none", "ferplus", {})
+
+
+def ferplus(name, lines):
+    source(name, "ferplus", {"fer2013.csv": f"{FER}0,{FACE},Training\n", "fer2013new.csv": NEW + lines})
+
+
+ferplus("ferplus-votes", f"Training,1.png,{TEN.replace('10', 'ten')}\n")
+ferplus("ferplus-usage", f"PublicTest,1.png,{TEN}\n")
+ferplus("ferplus-rows", f"Training,1.png,{TEN}\n" * 2)
+source("ferplus-folder", "ferplus", {"Train/label.csv": f"1.png,box,{TEN}\n"})
+source("ferplus-picture", "ferplus", {"FER2013Train/label.csv": f"1.png,box,{TEN}\n"})
+
+
+@error("ferplus-other")
+def _(place):
+    place.file("raw/train/happy/1.jpg", png())
+    votes = place.file("votes.csv", f"fer2013_image,{VOTES}\n2.jpg,{TEN}\n")
+    return place.rows("ferplus", place.root / "raw", votes=str(votes))
+
+
+LISTING = "basic/EmoLabel/list_patition_label.txt"
+source("rafdb-list", "rafdb", {})
+source("rafdb-empty", "rafdb", {LISTING: ""})
+source("rafdb-line", "rafdb", {LISTING: "train_00001.jpg 9"})
+source(
+    "rafdb-attributes",
+    "rafdb",
+    {
+        LISTING: "train_00001.jpg 5",
+        "basic/Image/aligned/train_00001_aligned.jpg": png(),
+        "basic/Annotation/manual/train_00001_manu_attri.txt": "7\n7\n7\n",
+    },
+)
+
+AFFECT = "image_path,emotion,valence,arousal\n1.png,"
+BOX = "subDirectory_filePath,face_x,face_y,face_width,face_height,expression,valence,arousal\n1.png,left,"
+source("affectnet-tables", "affectnet", {"a.csv": "", "b.csv": ""})
+source("affectnet-number", "affectnet", {"t.csv": f"{AFFECT}1,high,0\n", "1.png": png()})
+source("affectnet-range", "affectnet", {"t.csv": f"{AFFECT}1,7,0\n", "1.png": png()})
+source("affectnet-emotion", "affectnet", {"t.csv": f"{AFFECT}happy,0,0\n", "1.png": png()})
+source("affectnet-label", "affectnet", {"t.csv": "pth,label\n1.png,bored\n", "1.png": png()})
+source("affectnet-box", "affectnet", {"t.csv": f"{BOX}0,9,9,1,0,0\n", "1.png": png()})
+
+
+def clip(name, content, picture=True):
+    """A row of afewva: a clip with one frame, with or without its picture."""
+    frame = {"landmarks": [[1, 1], [9, 9]], "valence": 1, "arousal": 1} | content
+    files = {"001/001.json": json.dumps({"actor": "x", "frames": {"00000": frame}})}
+    source(name, "afewva", files | ({"001/00000.png": png()} if picture else {}))
+
+
+source("afewva-empty", "afewva", {})
+source("afewva-clip", "afewva", {"001/001.json": "{}"})
+clip("afewva-frame", {"valence": None})
+clip("afewva-range", {"valence": 40})
+clip("afewva-landmark", {"landmarks": [[float("nan"), 1]]})
+clip("afewva-picture", {}, picture=False)
+clip("afewva-outside", {"landmarks": [[900, 900], [950, 950]]})
+
+source("ckplus-empty", "ckplus", {})
+source("ckplus-name", "ckplus", {"happy/1.png": png()})
+source("fairface-table", "fairface", {})
+source("fairface-empty", "fairface", {f"fairface_label_{part}.csv": "file,age,gender,race\n" for part in ("train", "val")})
+source("jaffe-empty", "jaffe", {})
+source("jaffe-name", "jaffe", {"KA.XX1.39.tiff": png()})
+source("sfew-empty", "sfew", {})
+source("sfew-place", "sfew", {"Train/Bored/1.png": png()})
+source("utkface-empty", "utkface", {})
+source("utkface-copies", "utkface", {"a/1_0_0_1.jpg": png(1), "b/1_0_0_1.jpg": png(2)})
 
 # ---- training ----------------------------------------------------------------------------------------------------------
 
@@ -648,6 +947,53 @@ def test_every_row_says_what_helps():
         if line.startswith("| `"):
             *_, remedy = line.removesuffix(" |").split(" | ")
             assert len(remedy) >= len("as it says"), line
+
+
+INTERNAL: dict[str, str] = {}
+SAYING = {"fail", "InvalidArgument", "NotFound", "ServiceUnavailable", "_another", "_unauthorized", "_too_large", "_diverged"}
+NEVER = {"SystemExit", "AttributeError"}  # no error of a user's
+
+
+def fixed(node: ast.AST) -> str:
+    """The text of a message, with … for what differs."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(fixed(value) for value in node.values)
+    if isinstance(node, ast.BinOp):
+        return fixed(node.left) + fixed(node.right)
+    return "…"
+
+
+def messages() -> dict[str, str]:
+    """Every message that the code gives an error, or a command that fails, and where; one that only repeats another's is none."""
+    found = {}
+    for path in sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "flows").rglob("*.py")]):
+        for call in ast.walk(ast.parse(path.read_text())):
+            name = ast.unparse(call.func).rpartition(".")[2] if isinstance(call, ast.Call) else ""
+            if name not in NEVER and (name.endswith("Error") or name in SAYING):
+                for argument in call.args:
+                    for node in (argument.body, argument.orelse) if isinstance(argument, ast.IfExp) else (argument,):
+                        text = re.sub(r"\s*[\n…][\n… ]*", "…", fixed(node))
+                        if re.search(r"\w+ \w+", text):
+                            found[text] = f"{path.relative_to(ROOT)}:{call.lineno}"
+    return found
+
+
+def suits(row: str, message: str) -> bool:
+    """Whether a row is the message, with … or an example for what differs, perhaps within another's words."""
+    pattern = ".*".join(re.escape(part.strip()) for part in message.split("…"))
+    return re.fullmatch(rf"(4\d\d: |.*…)?{pattern}", row) is not None
+
+
+def test_every_message_of_the_code_is_on_the_page():
+    found = messages()
+    assert len(found) >= 300
+    missing = [
+        f"{found[text]}: {text}" for text in found if text not in INTERNAL and not any(suits(row, text) for row in ROWS.values())
+    ]
+    assert not missing, "no row says:\n" + "\n".join(missing)
+    assert set(INTERNAL) <= set(found), "INTERNAL names what the code does not say"
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, png
+from conftest import ROOT, png, yolo_file
 from loopback import free_port, giving
 from provoking import Place, as_json, form, said
 
@@ -33,11 +33,14 @@ from ferflow import (
     retraining,
     starter,
     tables,
+    tracking,
     watching,
 )
+from ferflow.api import load
 from ferflow.card import CARD_KEY, Card
 from ferflow.consent import Crops
-from ferflow.finding import Finding
+from ferflow.exporters import Source
+from ferflow.finding import Finding, crop_face
 from ferflow.inference import Predictor
 from ferflow.params import Member
 from ferflow.stages import read_json
@@ -607,6 +610,127 @@ def _(place):
     return said(lambda: suspects.cross_validated(np.random.default_rng(0).random((10, 2)), target, np.arange(10), 5, 0))
 
 
+@error("no-labels")
+def _(place):
+    from ferflow.faces import tasks_of
+
+    return said(lambda: tasks_of(pd.DataFrame({"split": ["train"], "expression": ["happy"]})))
+
+
+@error("no-split")
+def _(place, manifest):
+    from ferflow.faces import load_faces
+
+    place.data(manifest)
+    labels = tables.load_labels(place.root / "data/manifest.parquet", place.root / "data/splits.parquet")
+    few = labels[labels["split"] == "train"]
+    return said(lambda: load_faces(place.root / "data/manifest.parquet", few, ("train", "val"), 32, "gray", {}))
+
+
+@error("diverged-val")
+def _(place, manifest):
+    return _trained(place, manifest, lr=1e30, clip=0.0, warmup=0.0, schedule="constant", optimizer="sgd", batch_size=512)
+
+
+@error("heads-kind")
+def _(place):
+    from ferflow.model import build
+
+    return said(lambda: build(member(heads={"expression": "affect"}), {"expression": ("happy", "sad")}, 32))
+
+
+def _built(name, variant="", pretrained=False, image_size=48, **options):
+    entry = registry.get("backbones", name)
+    return said(lambda: entry(variant, in_channels=1, image_size=image_size, pretrained=pretrained, **options))
+
+
+PROVOKED["timm-options"] = lambda place: _built("timm", "resnet10t", depth=3)
+PROVOKED["weights-file"] = lambda place: _built("timm", "resnet10t", str(place.file("weights.pth", "words")))
+PROVOKED["mobilevit-variant"] = lambda place: _built("mobilevit", "huge")
+PROVOKED["mobilevit-weights"] = lambda place: _built("mobilevit", "xxs", True, patch_size=4)
+PROVOKED["seresnet-lists"] = lambda place: _built("seresnet", widths=(8, 16), depths=(1, 1))
+PROVOKED["vit-patches"] = lambda place: _built("vit", image_size=50, patch_size=8)
+
+
+@error("weights-offline")
+def _(place, monkeypatch):
+    import timm
+
+    def offline(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr(timm, "create_model", offline)  # its client would try for minutes
+    return _built("timm", "resnet10t", True)
+
+
+command("suspects-trained", "data", "suspects", "gray-cnn")
+
+
+@error("suspects-head")
+def _(place, manifest):
+    import torch
+
+    from ferflow.model import build
+
+    place.data(manifest)
+    tasks = {"gender": ("female", "male")}
+    network = build(params.load().member("gray-cnn"), tasks, 32)
+    card = Card(name="g", members={}, input_size=32, modality="gray", tasks=tasks, dataset="d", parameters=1)
+    torch.save(network.state_dict(), place.file("models/members/gray-cnn/weights.pt"))
+    place.file("models/members/gray-cnn/card.json", card.model_dump_json())
+    return place.cli("data", "suspects", "gray-cnn")
+
+
+@error("student")
+def _(place):
+    from ferflow.stages import distil
+
+    return said(lambda: distil.run("nobody"))
+
+
+@error("members-faces")
+def _(place):
+    from ferflow.stages.ensemble import faces_of
+
+    for name, face in (("a", "1"), ("b", "2")):
+        path = place.file(f"models/members/{name}/predictions.parquet")
+        pd.DataFrame({"id": [face], "split": ["val"]}).to_parquet(path)
+    return said(lambda: faces_of(["a", "b"]))
+
+
+@error("members-classes")
+def _(place):
+    from ferflow.stages.ensemble import common_tasks
+
+    def card(*classes):
+        return Card(name="t", members={}, input_size=8, modality="rgb", tasks={"expression": classes}, dataset="d", parameters=1)
+
+    return said(lambda: common_tasks({"a": card("happy", "sad"), "b": card("happy", "fear")}))
+
+
+def _predicted(*ids, first=("a", "b")):
+    from ferflow.judging import _Faces
+
+    def table(names):
+        return pd.DataFrame({"id": list(names), "split": "test"})
+
+    return said(lambda: _Faces("one", table(first), pd.DataFrame(index=["a", "b"])).in_order("other", table(ids)))
+
+
+PROVOKED["predicted-twice"] = lambda place: _predicted("a", "a")
+PROVOKED["predicted-unknown"] = lambda place: _predicted(first=("a", "c"))
+PROVOKED["predicted-others"] = lambda place: _predicted("a", "c")
+
+
+@error("no-map")
+def _(place):
+    import torch
+
+    from ferflow.explanations import last_layer_with_places
+
+    return said(lambda: last_layer_with_places(torch.nn.Flatten(), torch.zeros(1, 3, 8, 8)))
+
+
 # ---- comparing, evaluating, promoting ----------------------------------------------------------------------------------
 
 command("no-comparison", "compare")
@@ -656,6 +780,124 @@ def _(place, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return place.cli("predict", "photo.png", "--model", "models:/ferflow@champion")
 
+
+def _evaluated(place, *words, out="out"):
+    return place.cli("evaluate", str(starter.MODEL), *words, "--out", out)
+
+
+@error("out-holds")
+def _(place):
+    place.file("faces/happy/1.png", png())
+    return _evaluated(place, "folder", "faces", out="faces/out")
+
+
+@error("out-file")
+def _(place):
+    place.file("faces/happy/1.png", png())
+    place.file("out", "mine")
+    return _evaluated(place, "folder", "faces")
+
+
+@error("resamples")
+def _(place):
+    place.file("faces/happy/1.png", png())
+    return _evaluated(place, "folder", "faces", "--resamples", "0")
+
+
+@error("no-known-label")
+def _(place):
+    place.file("faces/1.png", png())
+    return _evaluated(place, "csv", str(place.file("faces/t.csv", "image,age\n1.png,\n").parent))
+
+
+@error("nothing-readable")
+def _(place):
+    place.file("faces/happy/1.png", "words")
+    return _evaluated(place, "folder", "faces")
+
+
+@error("weights-alone")
+def _(place):
+    place.file("faces/happy/1.png", png())
+    place.file("mine/weights.pt")
+    return place.cli("evaluate", "mine", "folder", "faces", "--out", "out")
+
+
+@error("not-version")
+def _(place):
+    from ferflow.evidence import Candidate, gather
+
+    place.file("release/model.onnx", "one")
+    other = Candidate(7, place.file("other.onnx", "another"), None)
+    nothing = dict.fromkeys(("manifest", "splits", "validation"), place.root)
+    return said(lambda: gather(other, other, live=None, release=place.root / "release", **nothing))
+
+
+def _versions(name, count=1, champion=0, source="models/release"):
+    """A model in the registry with some versions, one of them champion."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    client.create_registered_model(name)
+    for _ in range(count):
+        client.create_model_version(name, str(source))
+    if champion:
+        client.set_registered_model_alias(name, "champion", str(champion))
+    return client
+
+
+@error("already-champion")
+def _(place, store):
+    _versions("one", champion=1)
+    return said(lambda: tracking.promote("one", 1))
+
+
+@error("champion-changed")
+def _(place, store):
+    _versions("two", 2, champion=1)
+    return said(lambda: tracking.promote("two", 2, compared_with=7))
+
+
+@error("lock-taken")
+def _(place, store, monkeypatch):
+    import mlflow
+
+    _versions("three")
+    theirs = SimpleNamespace(tags={"token": "another process's"})
+    monkeypatch.setattr(mlflow.MlflowClient, "get_registered_model", lambda self, name: theirs)
+    return said(lambda: tracking.promote("three", 1))
+
+
+@error("lock-held")
+def _(place, store):
+    client = _versions(f"four{tracking._LOCK}", 0)
+    return said(lambda: tracking._alone(client, "four", wait_s=-1).__enter__())
+
+
+raised("registry-none", lambda place: tracking.registered_file("models:/nobody@champion"))
+PROVOKED["gate-version"] = lambda place, store: place.cli("gate", "1")
+
+
+@error("registry-no-onnx")
+def _(place, store):
+    _versions("five", source=place.file("empty/readme.txt", "words").parent)
+    return said(lambda: tracking.registered_file("models:/five/1"))
+
+
+@pytest.fixture
+def no_server(monkeypatch):
+    """MLflow's address is that of a server that is away."""
+    import mlflow
+
+    before, away = mlflow.get_tracking_uri(), f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", away)
+    mlflow.set_tracking_uri(away)
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+PROVOKED["registry-away"] = lambda place, no_server: said(lambda: load("models:/ferflow@champion"))
 
 # ---- predictions and exports -------------------------------------------------------------------------------------------
 
@@ -711,6 +953,256 @@ def _demanded(name, **found):
 
 PROVOKED["not-exact"] = lambda place: _demanded("openvino")
 PROVOKED["int8-differs"] = lambda place: _demanded("onnx_int8", same_class=0.9)
+
+
+command("wrong-ending", "predict", "photo.png", "--csv", "faces.parquet")
+
+
+def _table(place, table="faces.csv"):
+    place.file("photo.png", png())
+    return place.cli("predict", "photo.png", "--model", "starter", "--csv", table)
+
+
+@error("table-folder")
+def _(place):
+    (place.root / "results").mkdir()
+    return _table(place, "results")
+
+
+@error("table-other")
+def _(place):
+    place.file("faces.csv.partial", '{"journal": "another"}\n')
+    return _table(place)
+
+
+@error("table-damaged")
+def _(place):
+    place.file("faces.csv.partial", "words\n")
+    return _table(place)
+
+
+@error("some-unread")
+def _(place):
+    place.file("photo.png", "words")
+    return place.cli("predict", "photo.png", "--model", "starter").splitlines()[-1].removeprefix("ferflow: ")
+
+
+raised("picture-missing", lambda place: images.read(place.root / "photo.png"))
+raised("png-cut-off", lambda place: images.read(png()[:-20]))
+
+
+def _broken():
+    """A PNG that is whole by its chunks, and whose pixels are not."""
+    good = png()
+    start = good.index(b"IDAT") + 4
+    return good[:start] + b"\xff" * 40 + good[start + 40 :]
+
+
+def _saved(form, mode="RGB", size=(8, 8)):
+    from io import BytesIO
+
+    from PIL import Image
+
+    file = BytesIO()
+    Image.new(mode, size).save(file, form)
+    return file.getvalue()
+
+
+raised("undecodable", lambda place: images.read(_broken()))
+raised("damaged-picture", lambda place: images.read(_saved("WEBP")[:60]))
+raised("unknown-range", lambda place: images.read(_saved("TIFF", "F")))
+raised("not-a-picture", lambda place: images.read(7))
+
+
+@error("empty-size")
+def _(place):
+    from PIL import Image
+
+    return said(lambda: images.read(Image.new("RGB", (0, 8))))
+
+
+@error("header-too-large")
+def _(place, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    return said(lambda: images.read(png()))
+
+
+@error("large-file")
+def _(place):
+    os.truncate(place.file("photo.png", png()), images.MAX_BYTES + 1)
+    return said(lambda: images.read(place.root / "photo.png"))
+
+
+@error("no-memory")
+def _(place, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    place.file("photo.png", png())
+    monkeypatch.setattr(cv2, "imdecode", full)
+    return said(lambda: images.read(place.root / "photo.png"))
+
+
+raised("wrong-faces", lambda place: load("starter").outputs(np.zeros((1, 8, 8, 3), np.float32)))
+raised("outside", lambda place: crop_face(np.zeros((8, 8, 3), np.uint8), (20, 20, 30, 30), 8))
+raised("finding", lambda place: Finding(margin=2))
+raised("longest-side", lambda place: Finding(longest_side=8))
+
+
+@error("no-pixels")
+def _(place):
+    from ferflow.predicting import Answer, write_drawn
+
+    return said(lambda: write_drawn(Answer("photo.png", error="not an image"), place.root))
+
+
+command("asset-unknown", "assets", "fetch", "retinaface")
+OWN = assets.Asset("own.onnx", "", "", "MIT")
+raised("asset-own", lambda place: assets.get(OWN, place.root))
+raised("asset-no-file", lambda place: assets.add(OWN, place.root / "own.onnx"))
+raised("asset-copy", lambda place: assets.add(OWN, place.file("a.onnx", "x"), place.file("folder", "a file")))
+raised("not-a-blazeface", lambda place: registry.get("detectors", "blazeface")(place.file("f.tflite", "words")))
+raised("not-a-yunet", lambda place: registry.get("detectors", "yunet")(place.file("f.onnx", "words")))
+raised("old-yunet", lambda place: registry.get("detectors", "yunet")(place.file("f.onnx", place.onnx({}))))
+raised("yolo-input", lambda place: registry.get("detectors", "yolo")(place.file("f.onnx", place.onnx({}))))
+
+
+def _yolo(place, table, **graph):
+    detect = registry.get("detectors", "yolo")(yolo_file(place.root / "f.onnx", table, **graph))
+    return said(lambda: detect(np.zeros((64, 64, 3), np.uint8)))
+
+
+PROVOKED["yolo-output"] = lambda place: _yolo(place, np.zeros((1, 2, 3)))
+
+
+@error("yolo-size")
+def _(place):
+    from onnx import TensorProto, helper, save
+
+    given = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, "h", "w"])
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [7, 11])  # no picture has so many values
+    nodes = [helper.make_node("Constant", [], ["shape"], value=shape), helper.make_node("Reshape", ["images", "shape"], ["out"])]
+    graph = helper.make_graph(nodes, "yolo", [given], [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), place.root / "f.onnx")
+    detect = registry.get("detectors", "yolo")(place.root / "f.onnx")
+    return said(lambda: detect(np.zeros((64, 64, 3), np.uint8)))
+
+
+CARD = Card(name="t", members={}, input_size=8, modality="rgb", tasks={"expression": ("happy", "sad")}, dataset="d", parameters=1)
+command("no-network", "export", "nobody")
+
+
+def _written(place, form, **known):
+    return said(lambda: registry.get("exporters", form).write(Source(None, CARD, **known), place.root / "out"))
+
+
+def _read(place, form, content, name="model"):
+    return said(lambda: registry.get("exporters", form).read(place.file(name, content)))
+
+
+PROVOKED["onnx-first"] = lambda place: _written(place, "onnx_fp16")
+PROVOKED["int8-faces"] = lambda place: _written(place, "onnx_int8", onnx=place.root / "model.onnx")
+PROVOKED["bad-checkpoint"] = lambda place: _read(place, "checkpoint", "words")
+PROVOKED["bad-openvino"] = lambda place: _read(place, "openvino", "words", "model.xml")
+PROVOKED["bad-torch-export"] = lambda place: _read(place, "torch_export", "words")
+PROVOKED["bad-torchscript"] = lambda place: _read(place, "torchscript", "words")
+PROVOKED["no-config"] = lambda place: _read(place, "safetensors", "words")
+
+
+@error("bad-safetensors")
+def _(place):
+    place.file("model_config.json", "{}")
+    return _read(place, "safetensors", "words")
+
+
+def _checkpoint(place, **content):
+    import torch
+
+    torch.save(content, place.root / "checkpoint.pt")
+    return said(lambda: registry.get("exporters", "checkpoint").read(place.root / "checkpoint.pt"))
+
+
+PROVOKED["no-export-card"] = lambda place: _checkpoint(place)
+PROVOKED["not-rebuilt"] = lambda place: _checkpoint(
+    place, card=CARD.model_dump(mode="json"), settings={"members": []}, weights={}
+)
+
+
+@error("fp16-weight")
+def _(place):
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2000]) for name in ("a", "b")]
+    large = numpy_helper.from_array(np.full(2000, 1e6, np.float32), "large")
+    graph = helper.make_graph([helper.make_node("Add", ["a", "large"], ["b"])], "g", value[:1], value[1:], [large])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), place.root / "model.onnx")
+    return _written(place, "onnx_fp16", onnx=place.root / "model.onnx")
+
+
+@error("shapes-differ")
+def _(place):
+    from ferflow.exporting import _judged
+
+    two, three = [np.zeros((1, 2))], [np.zeros((1, 3))]
+    return said(lambda: _judged(Source(None, CARD), None, two, three))
+
+
+@error("int8-drop")
+def _(place):
+    from ferflow.exporting import demand
+
+    found = {"largest_difference": 0.1, "same_class": 1.0}
+    allowed = {"agreement": 0.9, "accuracy_drop": 0.01}
+    return said(lambda: demand("onnx_int8", {"allowed": allowed, "from_pytorch": found, "accuracy_drop": 0.5}))
+
+
+PROVOKED["not-a-number"] = lambda place: _demanded("onnx_int8", same_class=1.0, largest_difference=float("nan"))
+
+
+@error("no-tool-list")
+def _(place, monkeypatch):
+    from ferflow.exporters import _tensorflow
+
+    monkeypatch.setattr(_tensorflow, "_TOOL", place.root / "site-packages/ferflow/tool.py")  # as in an installed wheel
+    return said(_tensorflow.requirements)
+
+
+def _tool(place, monkeypatch, **scripts):
+    """What Keras's runtime says where these programs are the tool environment's."""
+    for name, lines in scripts.items():
+        place.file(f"tools/bin/{name}", f"#!/bin/sh\n{lines}\n").chmod(0o755)
+    monkeypatch.setenv("FERFLOW_TOOLS_ENV", str(place.root / "tools"))
+    run = registry.get("exporters", "keras").read(place.file("model.keras", "words"))
+    return said(lambda: run(np.zeros((1, 8, 8, 3), np.uint8)))
+
+
+@error("no-uv")
+def _(place, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    return _tool(place, monkeypatch)
+
+
+@error("tool-not-made")
+def _(place, monkeypatch):
+    monkeypatch.setenv("PATH", str(place.root / "tools/bin"))
+    return _tool(place, monkeypatch, uv="echo 'no package index' >&2; exit 1").replace("\n", " ")
+
+
+@error("tool-broken")
+def _(place, monkeypatch):
+    place.file("tools/.ready")
+    return _tool(place, monkeypatch)
+
+
+@error("tensorflow-failed")
+def _(place, monkeypatch):
+    place.file("tools/.ready")
+    return _tool(place, monkeypatch, python="echo 'no AVX here' >&2; exit 1")
+
+
+raised("no-export", lambda place: registry.get("exporters", "keras").read(place.root / "model.keras"))
 
 # ---- videos and webcams ------------------------------------------------------------------------------------------------
 

@@ -1210,6 +1210,14 @@ def _(place, monkeypatch):
 
 raised("no-export", lambda place: registry.get("exporters", "keras").read(place.root / "model.keras"))
 
+
+@error("not-drawn")
+def _(place):
+    place.file("photo.png", png())
+    place.file("boxed", "a file")
+    return place.cli("predict", "photo.png", "--model", "starter", "--detector", "none", "--draw", "boxed")
+
+
 # ---- videos and webcams ------------------------------------------------------------------------------------------------
 
 
@@ -1341,6 +1349,13 @@ def _(place, monkeypatch):
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:                           QT5")
     return said(check_window)
+
+
+@error("video-names")
+def _(place):
+    clip = str(_clip(place))
+    again = f"{place.root}/../{place.root.name}/clip.avi"
+    return place.cli("video", clip, again, "--model", "starter", "--detector", "none", "--no-video").splitlines()[-1].strip()
 
 
 # ---- the service -------------------------------------------------------------------------------------------------------

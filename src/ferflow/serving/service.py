@@ -27,7 +27,7 @@ os.environ.setdefault("OTEL_SDK_DISABLED", "true")  # traces that nobody collect
 import bentoml
 import cv2
 import numpy as np
-from bentoml.exceptions import InvalidArgument, NotFound, ServiceUnavailable
+from bentoml.exceptions import InvalidArgument, NotFound
 from bentoml.validators import ContentType
 from pydantic import Field
 from starlette.responses import Response
@@ -267,7 +267,8 @@ class FerFlow:
         except ValueError as error:
             raise InvalidArgument(str(error)) from error
         except LogError as error:
-            raise ServiceUnavailable(f"the log cannot be asked now, so that nothing was forgotten; ask again: {error}") from error
+            ctx.response.status_code = 503  # of one that is raised BentoML says that it is unexpected, and not why
+            return _json({"error": f"the log cannot be asked now, so that nothing was forgotten; ask again: {error}"})
         if not rows + crops:
             raise NotFound(f"nothing is kept of {id!r}")
         return Forgotten(id=id, rows=rows, crops=crops)

@@ -37,8 +37,9 @@ def mark() -> None:
     """Say that the run of the flow that calls this has a process in this folder; ``Reviver`` takes the mark away."""
     from prefect.runtime import flow_run
 
-    _MARKS.mkdir(parents=True, exist_ok=True)
-    (_MARKS / str(flow_run.id)).touch()
+    if flow_run.id is not None:
+        _MARKS.mkdir(parents=True, exist_ok=True)
+        (_MARKS / str(flow_run.id)).touch()
 
 
 class Reviver:

@@ -1784,6 +1784,42 @@ def _(place, store):
     return said(lambda: retraining.begin("by hand", say=str))
 
 
+@error("retrain-back")
+def _(place, monkeypatch):
+    _ran_before(place)
+    monkeypatch.setattr(tracking, "aliases", lambda _: {"champion": 1})  # test_retraining.py rolls back in a real registry
+    monkeypatch.setattr(tracking, "moves", lambda _: [{"before": 2, "now": 1, "why": "it is worse"}])
+    return said(lambda: retraining.begin("by hand", say=str))
+
+
+@error("retrain-chosen")
+def _(place):
+    _ran_before(place)
+    place.file("dvc.lock", "stages: {ingest: {params: {params.yaml: {dataset: {source: csv}}}}}\n")
+    return said(lambda: retraining.begin("by hand", say=str))
+
+
+@error("pipeline-gone")
+def _(place):
+    _ran_before(place)
+    place.file("dvc.yaml", "stages: {train: {cmd: 'true'}}")
+    from flows import graph
+
+    return said(lambda: graph.Graph().stale(["train", "test"]))
+
+
+@error("pipeline-dvc")
+def _(place, monkeypatch):
+    _ran_before(place)
+    place.file("dvc.yaml", "stages: {train: {cmd: 'true', deps: [params.yaml]}}")
+    from flows import graph
+
+    monkeypatch.setattr(graph, "_LOCKED_S", 0.0)
+    other = {"pid": os.getppid(), "cmd": "dvc repro"}  # one that lives
+    place.file(".dvc/tmp/rwlock", json.dumps({str(place.root / "params.yaml"): {"write": other}}))
+    return said(lambda: graph.Graph().stale(["train"]))
+
+
 @error("retrain-changed")
 def _(place):
     _ran_before(place)
@@ -1872,7 +1908,16 @@ def _(place):
 def _(place):
     from flows.reproducing import run_pipeline
 
-    return said(lambda: run_pipeline.fn(["train"]))
+    with retraining.alone() as lock:
+        return said(lambda: run_pipeline.fn(["train"], lock))
+
+
+@error("flow-cut-off")
+def _(place):
+    from flows.reproducing import reproduce
+
+    retraining.Journal({}).save()
+    return said(lambda: reproduce.fn())
 
 
 def _engine(name, address=None, **resources):

@@ -1816,7 +1816,7 @@ def _(place, monkeypatch):
 
     monkeypatch.setattr(graph, "_LOCKED_S", 0.0)
     other = {"pid": os.getppid(), "cmd": "dvc repro"}  # one that lives
-    place.file(".dvc/tmp/rwlock", json.dumps({str(place.root / "params.yaml"): {"write": other}}))
+    place.file(".dvc/tmp/rwlock", json.dumps({"write": {str(place.root / "params.yaml"): other}}))
     return said(lambda: graph.Graph().stale(["train"]))
 
 

@@ -199,7 +199,7 @@ def test_monitoring_and_retraining_run_there_by_their_deployments(project, datab
         assert prefect.end(prefect.start("monitoring", {"since": "1h"}), 300) == "Completed", log.read_text()[-3000:]
         crops = project.root / "data/consented"
         people_say(livelog.PredictionLog(databases.log, project.root / ".ferflow/spill"), crops, 40)
-        ended = prefect.end(prefect.start("retrain", {"why": "a test"}), 900)
+        ended = prefect.end(prefect.start("retrain", {"why": "a test", "after_rollback": True}), 900)
         assert ended == "Promoted", log.read_text()[-5000:]
     finally:
         schedule.terminate()

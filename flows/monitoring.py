@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def tell(settings: Params, drift: Drift) -> bool:
         return True
 
     told = watching.tell(drift, send)
-    if told or drift.verdict != "drift":
+    if told or drift.verdict != "drift" or find_spec("mlflow") is None:
         return told
     from ferflow import retraining  # MLflow takes seconds to load
 

@@ -91,15 +91,16 @@ def retrain(
         refused_too: whether to fold also what was in versions that the gate refused
         after_rollback: whether to go on from the settings and the data of a version that somebody rolled back
     """
-    log, webhook = get_run_logger(), params.load().retrain.webhook
+    log, webhook = get_run_logger(), ""
     mark()
     folded: Folded | None = None
     try:
+        webhook = params.load().retrain.webhook
         with retraining.alone(_EARLIER_RUN_S) as lock:
             with _taken_back():
                 folded = fold(why, min_feedback, refused_too, after_rollback)
             if folded is None:
-                _remember(why)
+                _remember(why, failed=False)
                 return Completed(name="TooFew", message="too little feedback waits: nothing was trained")
             with _taken_back():
                 train(lock)
@@ -107,7 +108,7 @@ def retrain(
             name, message, more = _settle(decision, folded, why, promote)
     except Exception as error:
         if folded is None:
-            _remember(why)
+            _remember(why, failed=True)
         notify("ferflow.retraining.failed", f"Retraining ({why}) failed: {error}"[:1000], webhook, why=why)
         raise
     notify(f"ferflow.retraining.{name.lower()}", f"Retraining ({why}): {message}"[:2000], webhook, why=why, **more)
@@ -115,11 +116,10 @@ def retrain(
     return Completed(name=name, message=message[:1000])
 
 
-def _remember(why: str) -> None:
+def _remember(why: str, failed: bool) -> None:
     """An alarm that trained nothing: monitoring sends its event again when enough waits."""
     if why == DRIFT:
-        retraining.WANTED.parent.mkdir(parents=True, exist_ok=True)
-        retraining.WANTED.touch()
+        retraining.want(failed)
 
 
 @contextmanager
@@ -147,6 +147,8 @@ def _settle(decision: Decision | None, folded: Folded, why: str, promote: bool) 
         if not promote:
             retraining.close_accepted(f"{decision.in_words()}; not promoted, as was asked")
             return "Passed", f"{decision.in_words()}; it waits: ferflow promote {decision.challenger}", more
+        if retraining.unwanted():
+            break
         try:
             before, now = retraining.accept(decision, why)
             files = f"params.yaml, dvc.lock and {folded.path}.dvc"
@@ -154,8 +156,6 @@ def _settle(decision: Decision | None, folded: Folded, why: str, promote: bool) 
             return "Promoted", words, more | {"champion": now, "previous": before}
         except tracking.ChampionChangedError as error:
             say(f"{error}")
-            if retraining.went_back(params.load().register_.model):
-                break
             decision = judge(folded)
     why = "another version was made champion by hand, or again and again, while the challenger was judged"
     retraining.take_back(why, say=say)

@@ -82,17 +82,19 @@ class Reviver:
     def _found(self, client: SyncPrefectClient, name: str) -> list[FlowRun]:
         """The flow's runs that left a mark here, and those that are pending for so long that they will leave none."""
         flow = FlowFilter(name=FlowFilterName(any_=[name]))
-        marked = [UUID(path.name) for path in _MARKS.glob("*")]
+        marked = []
+        for path in _MARKS.glob("*"):
+            with suppress(ValueError):  # whatever else lies there
+                marked.append(UUID(path.name))
         found = client.read_flow_runs(flow_filter=flow, flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=marked)))
         pending = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING])))
         unborn = client.read_flow_runs(flow_filter=flow, flow_run_filter=pending)
         return [*found, *(run for run in unborn if run.id not in marked and run.state is not None and _unborn(run.state))]
 
     def _bury(self, client: SyncPrefectClient, run: FlowRun, name: str) -> None:
-        cancelled = run.state is not None and run.state.type == StateType.CANCELLING
+        cancelled = any(state.type == StateType.CANCELLING for state in client.read_flow_run_states(run.id))
         if run.state is None or run.state.type != StateType.CRASHED:
             client.set_flow_run_state(run.id, Crashed(message="its process ended before it did"), force=True)
-        (_MARKS / str(run.id)).unlink(missing_ok=True)
         tries = next((int(tag.rpartition(" ")[2]) for tag in run.tags if tag.startswith(_TAG)), 0)
         if name not in self._taken_up or cancelled or run.deployment_id is None:
             log.warning("the run %s was cut off", run.name)
@@ -104,6 +106,7 @@ class Reviver:
                 UUID(str(run.deployment_id)), parameters=run.parameters, tags=tags, idempotency_key=f"after-{run.id}"
             )
             log.warning("the run %s was cut off; %s goes on", run.name, made.name)
+        (_MARKS / str(run.id)).unlink(missing_ok=True)  # last: the key above keeps a second try from starting it twice
 
 
 def _unborn(state: State) -> bool:

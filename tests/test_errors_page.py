@@ -1789,6 +1789,7 @@ def _(place, monkeypatch):
     _ran_before(place)
     monkeypatch.setattr(tracking, "aliases", lambda _: {"champion": 1})  # test_retraining.py rolls back in a real registry
     monkeypatch.setattr(tracking, "moves", lambda _: [{"before": 2, "now": 1, "why": "it is worse"}])
+    place.file("reports/registration.json", '{"version": 2}')
     return said(lambda: retraining.begin("by hand", say=str))
 
 

@@ -6,6 +6,7 @@ home: what a member leaves out it takes from the block ``training``. It asks the
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -551,7 +552,10 @@ def load(path: Path = PARAMS_FILE) -> Params:
 def load_or_packed() -> Params:
     """``params.yaml`` of this folder; where there is none, the one in ferflow's wheel: enough to serve and to watch."""
     packed = Path(__file__).with_name(PARAMS_FILE.name)
-    return load(packed if packed.exists() and not PARAMS_FILE.exists() else PARAMS_FILE)
+    if not packed.exists() or PARAMS_FILE.exists():
+        return load(PARAMS_FILE)
+    print(f"ferflow: no {PARAMS_FILE} in {Path.cwd()}: the values of ferflow's package are taken", file=sys.stderr)
+    return load(packed)
 
 
 def parse(raw: dict[str, Any], where: str = "params") -> Params:

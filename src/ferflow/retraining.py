@@ -36,6 +36,8 @@ WANTED = STATE / "wanted"  # an alarm asked for a retraining, and too little fee
 _EXITED = re.compile(r"exited with (-?\d+)")
 _LOCKFILE, _OUTPUT = STATE / "lock", STATE / "dvc.log"
 _DVC_LOCK = Path("dvc.lock")
+_BY_GATE = "gate:"  # how the words of a promotion begin that nobody made by hand
+_AGAIN_S = 24 * 3600.0  # until an alarm whose retraining failed is sent again
 _RESAMPLES = 1000  # at least: of two columns of right and wrong they cost nothing
 _KEPT = (params.PARAMS_FILE, _DVC_LOCK, params.PARAMS_FILE.with_name(presets.BACKUP))
 
@@ -65,6 +67,7 @@ class Journal:
     why: str = ""
     going_on: int = 0  # how often another process took it up
     challenger: int | None = None  # the version that had the alias
+    base: int | None = None  # the version whose settings and data were gone on from; None: it does not matter
 
     def save(self) -> "Journal":
         """Write it to its file, whole or not at all."""
@@ -127,7 +130,8 @@ def begin(
     aliases = tracking.aliases(model)
     if aliases.get(tracking.CHAMPION) is None:  # else the first that is registered would be it
         raise RetrainError(f"{model} has no champion to compare with: 'ferflow promote VERSION' makes one")
-    if not after_rollback and (back := went_back(model)):
+    base = None if after_rollback or not REGISTRATION.exists() else int(read_json(REGISTRATION)["version"])
+    if back := went_back(model, base):
         raise RetrainError(
             f"{model} went back from version {back['before']} to {back['now']} ({back['why']}), and the project still has the "
             f"settings and the data of {back['before']}: bring back those of {back['now']} (git checkout, dvc checkout), or keep "
@@ -139,7 +143,7 @@ def begin(
         say(f"{len(words)} labelled faces with consent wait; it takes {max(1, least)}")
         return None
     before = {str(path): _text(path) for path in _KEPT}
-    journal = Journal(before, why=why, challenger=aliases.get(tracking.CHALLENGER)).save()
+    journal = Journal(before, why=why, challenger=aliases.get(tracking.CHALLENGER), base=base).save()
     share, least_live = settings.retrain.hold_out, settings.gate.min_live
     folded = folding.fold(words, crops, MANIFEST, SPLITS, settings.validation, hold_out=share, least=least_live)
     journal = replace(journal, version=folded.version).save()
@@ -151,10 +155,26 @@ def begin(
     return folded
 
 
-def went_back(model: str) -> dict[str, Any] | None:
-    """The last move of the champion, where it was to an earlier version; None where it was not."""
-    last = tracking.moves(model)[-1:]
-    return next((move for move in last if move["before"] is not None and move["now"] < move["before"]), None)
+def went_back(model: str, version: int | None) -> dict[str, Any] | None:
+    """The last move by which a person went back from a version that ``version`` is, or was made after.
+
+    None where there is none, and where that version or a later one became champion since.
+    """
+    moves = tracking.moves(model)
+    back = [
+        place for place, move in enumerate(moves) if move["now"] < (move["before"] or 0) and not move["why"].startswith(_BY_GATE)
+    ]
+    if version is None or not back:
+        return None
+    found: dict[str, Any] = moves[back[-1]]
+    since = any(move["now"] >= found["before"] for move in moves[back[-1] + 1 :])
+    return None if since or version < found["before"] else found
+
+
+def unwanted() -> dict[str, Any] | None:
+    """``went_back`` from what the retraining that is going on was made of: people may do so while it trains."""
+    journal = unfinished()
+    return went_back(params.load().register_.model, journal.base) if journal is not None and journal.base is not None else None
 
 
 def reproduce(lock: IO[bytes] | None = None, say: Say = print) -> None:
@@ -199,9 +219,17 @@ def _end(run: "subprocess.Popen[bytes]") -> None:
     run.wait()
 
 
+def want(failed: bool) -> None:
+    """Note an alarm whose retraining trained nothing: it found too little feedback, or ``failed``."""
+    WANTED.parent.mkdir(parents=True, exist_ok=True)
+    WANTED.write_text("failed" if failed else "")
+
+
 def enough_waits() -> bool:
-    """Whether an alarm's retraining that found too little feedback would find enough by now."""
+    """Whether such a retraining would find enough feedback by now; after one that failed a day later at the earliest."""
     if not WANTED.exists() or not MANIFEST.exists():
+        return False
+    if WANTED.read_text() and time.time() - WANTED.stat().st_mtime < _AGAIN_S:
         return False
     settings = params.load()
     crops = Crops(settings.serve.keep_crops, settings.serve.keep_days)
@@ -261,7 +289,7 @@ def accept(decision: Decision, why: str) -> tuple[int | None, int]:
     Raises ``tracking.ChampionChangedError`` where it is not: judge again.
     """
     model = params.load().register_.model
-    said = f"gate: {why or 'retrained'}; {len(decision.rows)} checks passed"
+    said = f"{_BY_GATE} {why or 'retrained'}; {len(decision.rows)} checks passed"
     with suppress(tracking.AlreadyChampionError):  # we were killed between promoting and saying so
         moved = tracking.promote(model, decision.challenger, said, compared_with=decision.champion)
         _close(folding.ACCEPTED, decision.in_words())
@@ -277,7 +305,9 @@ def close_accepted(why: str) -> None:
 
 def refuse(decision: Decision, say: Say = print) -> None:
     """Take everything back; the refused data stays below data/versions, and the version without its alias in the registry."""
-    tracking.drop_challenger(params.load().register_.model, decision.challenger)
+    journal = unfinished()
+    before = journal.challenger if journal is not None else None
+    tracking.drop_challenger(params.load().register_.model, decision.challenger, before)
     take_back(decision.in_words(), folding.REFUSED, say)
 
 
@@ -286,17 +316,18 @@ def take_back(why: str, state: str = "failed", say: Say = print) -> None:
     if (journal := unfinished()) is None:
         return
     journal = replace(journal, ending=state, why=why).save()
+    registered = int(read_json(REGISTRATION)["version"]) if REGISTRATION.exists() else None
     _put_aside(journal, say)
     for name, text in journal.before.items():
         if text is None:
             Path(name).unlink(missing_ok=True)
         else:
             write_whole(Path(name), text)
-    _drop_unjudged(journal, say)
     with _kept(journal.version):
         if journal.version is not None and _dvc_file(journal.version).exists():
             _dvc("remove", "--quiet", str(_dvc_file(journal.version)))
         _dvc("checkout", "--force", "--quiet")
+    _drop_unjudged(registered, journal.challenger, say)
     if journal.version is not None and state != folding.REFUSED:  # only its words are kept: it may fail every night
         for name in (f"{journal.version}.parquet", f"{journal.version}.live.parquet"):
             (folding.VERSIONS / name).unlink(missing_ok=True)
@@ -304,15 +335,14 @@ def take_back(why: str, state: str = "failed", say: Say = print) -> None:
     say("params.yaml, dvc.lock and all outputs are as they were before")
 
 
-def _drop_unjudged(journal: Journal, say: Say) -> None:
-    """What was registered since is not the challenger any more: 'ferflow promote' would take it, and no gate has passed it."""
-    model = params.load().register_.model
+def _drop_unjudged(registered: int | None, before: int | None, say: Say) -> None:
+    """What was registered is not the challenger any more, but who was: 'ferflow promote' takes it, and no gate has passed it."""
+    if registered is None or registered == before:
+        return
     try:
-        now = tracking.aliases(model).get(tracking.CHALLENGER)
-        if now is not None and now != journal.challenger:
-            tracking.drop_challenger(model, now)
-    except tracking.TrackingError as error:
-        say(f"MLflow cannot be asked whether an unjudged version is its challenger: {error}")
+        tracking.drop_challenger(params.load().register_.model, registered, before)
+    except Exception as error:  # whatever it is, the folder must become what it was
+        say(f"MLflow cannot be told that version {registered} is not the challenger any more: {error}")
 
 
 def _put_aside(journal: Journal, say: Say) -> None:
@@ -349,9 +379,12 @@ def _must_be_clean() -> None:
     if not _DVC_LOCK.exists() or not MANIFEST.exists() or not SPLITS.exists():
         raise RetrainError("the pipeline has not run here yet: run dvc repro first")
     said: dict[str, Any] = json.loads(_dvc("data", "status", "--json") or "{}")
-    if (known := _ran_on()) is not None and known != (now := yaml.safe_load(params.PARAMS_FILE.read_text()).get("dataset")):
-        odd = next((name for name in {**known, **now} if known.get(name) != now.get(name)), "")
-        raise RetrainError(f"the pipeline has not run on the data that {params.PARAMS_FILE} names (dataset.{odd}): run dvc repro")
+    now = params.load().dataset
+    for name, known in (_ran_on() or {}).items():
+        if name in ("source", "path") and str(known) != str(getattr(now, name)):
+            raise RetrainError(
+                f"the pipeline has not run on the data that {params.PARAMS_FILE} names (dataset.{name}): run dvc repro"
+            )
     changed = [name for names in said.get("uncommitted", {}).values() for name in _names(names)]
     missing = _names(said.get("not_in_cache", []))
     if changed or missing:

@@ -362,10 +362,17 @@ def decision_text(model: str, version: int | None = None, name: str = "decision.
         return str(mlflow.artifacts.load_text(f"runs:/{found[version].run_id}/gate/{name}"))
 
 
-def drop_challenger(model: str, version: int) -> None:
-    """Take the alias ``challenger`` from a version that was refused, so that nobody promotes it by accident."""
+def drop_challenger(model: str, version: int, before: int | None = None) -> None:
+    """Take the alias ``challenger`` from a version that was refused, or never judged, so that nobody promotes it by accident.
+
+    ``before``: the version that has it then, if it is still there and not champion.
+    """
     client = MlflowClient()
-    if _version_of(client, model, CHALLENGER) == version:
+    if _version_of(client, model, CHALLENGER) != version:
+        return
+    if before in _versions(client, model) and before != _champion_version(client, model):
+        client.set_registered_model_alias(model, CHALLENGER, str(before))
+    else:
         client.delete_registered_model_alias(model, CHALLENGER)
 
 

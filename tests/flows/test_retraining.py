@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sqlite3
+import time
 from datetime import timedelta
 
 import mlflow
@@ -312,8 +313,7 @@ def test_a_version_that_could_not_be_judged_is_not_the_challenger(project, retra
         patch.setattr(retraining, "judge", fails)
         assert "the judge is away" in retrain(code=1)
     assert project.tree() == files
-    assert "challenger" not in tracking.aliases("ferflow"), "'ferflow promote' would have made it champion"
-    assert tracking.aliases("ferflow")["champion"] == before["champion"]
+    assert tracking.aliases("ferflow") == before, "'ferflow promote' would have made it champion"
 
 
 def test_what_was_rolled_back_is_not_promoted_in_another_form(project, retrain, box):
@@ -324,9 +324,53 @@ def test_what_was_rolled_back_is_not_promoted_in_another_form(project, retrain, 
     printed = retrain("--why", "drift", code=1)
     assert f"ferflow went back from version {champion} to {back} (it is worse on the door camera)" in printed
     assert retraining.WANTED.exists(), "the alarm is not lost"
+    assert not retraining.enough_waits(), "it failed: it is sent again tomorrow, and not at every look"
+    yesterday = time.time() - 25 * 3600
+    os.utime(retraining.WANTED, (yesterday, yesterday))
+    assert retraining.enough_waits()
     assert box[1][-1]["event"] == "ferflow.retraining.failed"
     assert project.tree() == before
     assert f"checks against version {back}, and is champion now" in retrain("--after-rollback")
+
+
+def test_what_is_rolled_back_while_it_is_trained_anew_is_not_promoted_either(project, retrain, monkeypatch):
+    champion, before, real = tracking.aliases("ferflow")["champion"], project.tree(), retraining.judge
+    project.feedback(8, "happy", seed=13)
+
+    def judged(*arguments, **more):
+        tracking.rollback("ferflow", "meanwhile")
+        return real(*arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retraining, "judge", judged)
+        assert "another version was made champion by hand" in retrain(code=1)
+    assert project.tree() == before
+    assert tracking.aliases("ferflow")["champion"] < champion
+    assert f"went back from version {champion}" in retrain(code=1)
+    tracking.promote("ferflow", champion, "it was better after all")
+    assert "Promoted" in retrain()
+
+
+@pytest.mark.parametrize(
+    ("moves", "back"),
+    [
+        ([(1, 5), (5, 3)], True),
+        ([(1, 5), (5, 3), (3, 4)], True),
+        ([(1, 5), (5, 3), (3, 5)], False),
+        ([(1, 5)], False),
+        ([(None, 5)], False),
+        ([(3, 8), (8, 5)], False),
+        ([(1, 4), (4, 3)], True),
+        ([(1, 4), (4, 3), (3, 5)], False),
+    ],
+    ids=["back", "and another one promoted", "and there again", "promoted", "first", "back to it", "made after", "but wanted"],
+)
+def test_who_went_back_from_what_is_here(moves, back, monkeypatch):
+    said = [{"before": before, "now": now, "why": "by hand"} for before, now in moves]
+    monkeypatch.setattr(tracking, "moves", lambda _: said)
+    assert (retraining.went_back("m", 5) is not None) == back
+    monkeypatch.setattr(tracking, "moves", lambda _: [move | {"why": "gate: another clone's"} for move in said])
+    assert retraining.went_back("m", 5) is None
 
 
 def test_data_that_somebody_has_chosen_is_not_overridden(project, retrain):

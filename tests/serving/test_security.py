@@ -101,7 +101,7 @@ def test_hostile_crops_and_videos_are_refused(service, client):
         harmless(reply, f"video: {name}", started)
         if reply.status_code == 200:
             tasks[name] = reply.json()["task_id"]
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 240  # a task that hangs, not a machine that is busy
     for name, task in tasks.items():
         while client.get("/predict_video/status", params={"task_id": task}).json()["status"] == "in_progress":
             assert time.monotonic() < deadline, name

@@ -26,6 +26,9 @@ RUN = {  # a page's command, as it stands there -> what it prints
         "ferflow data list": "fer2013 +FER-2013: ",
         "ferflow predict photo.jpg": r"photo.jpg: 1 face\n  .+%",
         "ferflow keys add NAME --scopes predict,feedback": r"[\w-]{40,}",
+        "ferflow video clip.mp4": "clip",
+        "ferflow doctor": r"ok +python: 3\.11",
+        "ferflow evaluate starter folder test": r"expression +accuracy +\d+\.\d \[\d+\.\d, \d+\.\d\] +8",
     },
     "docs/inference.md": {
         "ferflow predict photo.jpg --json": r'"expression": "\w+"',
@@ -136,6 +139,8 @@ def project(tmp_path_factory) -> Path:
     for number, picture in enumerate(pictures):
         cv2.imwrite(str(folder / f"faces/happy/{number}.png"), picture)
     np.save(folder / "frames.npy", np.stack(pictures[:5])[..., ::-1])
+    shutil.copytree(folder / "faces", folder / "test")
+    clips.write(folder / "clip.mp4", pictures)
     (folder / ".ferflow").mkdir()
     log = PredictionLog(f"sqlite:///{folder}/.ferflow/live.db", spill=folder / ".ferflow/spill")
     log.add([liverows.row(number, time=datetime.now(UTC) - timedelta(minutes=number)) for number in range(3)])

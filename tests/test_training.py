@@ -228,6 +228,24 @@ def test_faces_of_different_lengths_or_type_are_refused():
         Faces(["a"], np.zeros((1, 8, 8, 3), np.float32))
 
 
+def test_a_training_passes_over_faces_that_teach_it_nothing(loaded, member):
+    tasks, faces = loaded
+    data, val = faces["gray"]["train"], faces["gray"]["val"]
+    wanted = {"expression": tasks["expression"]}
+    without = np.arange(len(data.ids)) % 3 == 0
+    partly = Faces(data.ids, data.pixels, {"expression": np.where(without, -1, data.targets["expression"])})
+    kept = Faces(
+        [id_ for id_, gone in zip(data.ids, without, strict=True) if not gone],
+        data.pixels[~without],
+        {"expression": data.targets["expression"][~without]},
+    )
+    assert partly.labelled().ids == kept.ids
+    voted = Faces(data.ids, data.pixels, partly.targets, {"expression": np.eye(7, dtype=np.float32)[np.zeros(len(data.ids), int)]})
+    assert voted.labelled() is voted, "people's votes are labels, too"
+    one, other = (train(member, wanted, faces, val, 0).history for faces in (partly, kept))
+    assert [row["train_loss"] for row in one] == [row["train_loss"] for row in other]
+
+
 def test_images_are_read_in_the_manifests_order(manifest, loaded):
     ids = [id_ for batch in iter_images(manifest) for id_, _ in batch]
     order = [ids.index(id_) for id_ in loaded[1]["rgb"]["train"].ids]

@@ -39,6 +39,15 @@ class Faces:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
             raise ValueError(f"pixels must be uint8 N x S x S x C, not {self.pixels.dtype} {self.pixels.shape}")
 
+    def labelled(self) -> "Faces":
+        """Those that have a label or soft shares for one task at least: a training learns nothing from the others."""
+        known = [(target >= 0) if target.ndim == 1 else ~np.isnan(target).any(axis=1) for target in self.targets.values()]
+        rows = np.any([*known, *(shares.sum(axis=1) > 0 for shares in self.soft.values())], axis=0)
+        if rows.all():
+            return self
+        targets, soft = ({task: values[rows] for task, values in kind.items()} for kind in (self.targets, self.soft))
+        return Faces([id_ for id_, kept in zip(self.ids, rows, strict=True) if kept], self.pixels[rows], targets, soft)
+
 
 def tasks_of(labels: pd.DataFrame) -> Tasks:
     """The tasks that the training labels allow: what every member learns."""

@@ -81,6 +81,7 @@ def train(
 ) -> Trained:
     """Train a member from its seed; keep the epoch with the best validation score (``member.score``).
 
+    Faces of ``data`` that have no label for any of ``tasks`` are left out.
     The same seed gives the same weights on the same machine's CPU. After every epoch all that is needed to go on is
     written to ``checkpoint``; a training that finds one of the same member, data, seed and code there goes on from it,
     and ends as an unbroken one would. On several machines (``member.nodes``) only the first process returns, the others
@@ -93,6 +94,7 @@ def train(
         )
     if member.precision == "fp16" and not torch.cuda.is_available():
         raise ValueError("precision: fp16 needs a GPU; bf16 and fp32 work without")
+    data = data.labelled()
     fabric = Fabric(
         accelerator="cuda" if torch.cuda.is_available() else "cpu",
         strategy="ddp" if member.nodes > 1 else "ddp_spawn" if member.devices > 1 else "auto",

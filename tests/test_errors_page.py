@@ -107,6 +107,7 @@ PROVOKED["params-key"] = lambda place: place.settings(training__learning_rate=0.
 PROVOKED["params-value"] = lambda place: place.settings(training__epochs=0)
 PROVOKED["params-entry"] = lambda place: place.settings(members__new={"backbone": "resnet18", "modality": "rgb", "recipe": "crp"})
 PROVOKED["params-even"] = lambda place: place.settings(training__batch_size=33)
+PROVOKED["params-size"] = lambda place: place.settings(training__image_size=8)
 PROVOKED["params-onnx"] = lambda place: place.settings(export__formats=["openvino"])
 PROVOKED["params-name"] = lambda place: place.settings(
     **{"members__my cnn": {"backbone": "cnn", "modality": "rgb", "recipe": "crp"}}
@@ -124,6 +125,17 @@ command("unknown-preset", "preset", "imagenet")
 command("unknown-kind", "list", "networks")
 raised("unknown-entry", lambda place: registry.get("exporters", "tflite"))
 command("unknown-member", "train", "resnet")
+
+
+@error("params-indent")
+def _(place):
+    from ferflow.presets import set_members
+
+    text = (ROOT / "params.yaml").read_text()
+    path = place.file("params.yaml", text)
+    return said(lambda: set_members(lambda block: block + "    other: {\n", path))
+
+
 command("no-ablation", "ablation")
 command("no-search", "search", "gray-cnn")
 command("option-form", "data", "import", "folder", "faces", "--option", "task")
@@ -654,8 +666,19 @@ def _built(name, variant="", pretrained=False, image_size=48, **options):
     return said(lambda: entry(variant, in_channels=1, image_size=image_size, pretrained=pretrained, **options))
 
 
+def _half(place):
+    import timm
+    import torch
+
+    state = timm.create_model("resnet10t", num_classes=0).state_dict()
+    path = place.root / "half.pth"
+    torch.save({name: value for name, value in state.items() if not name.startswith("layer4")}, path)
+    return str(path)
+
+
 PROVOKED["timm-options"] = lambda place: _built("timm", "resnet10t", depth=3)
 PROVOKED["weights-file"] = lambda place: _built("timm", "resnet10t", str(place.file("weights.pth", "words")))
+PROVOKED["weights-part"] = lambda place: _built("timm", "resnet10t", _half(place))
 PROVOKED["mobilevit-variant"] = lambda place: _built("mobilevit", "huge")
 PROVOKED["mobilevit-weights"] = lambda place: _built("mobilevit", "xxs", True, patch_size=4)
 PROVOKED["seresnet-lists"] = lambda place: _built("seresnet", widths=(8, 16), depths=(1, 1))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ferflow.combiners import Combination
+from ferflow.cost import gmac
 from ferflow.images import to_gray
 from ferflow.model import EnsembleNetwork, Preprocessing, build
 
@@ -41,3 +42,11 @@ def test_an_ensemble_is_the_weighted_mean_of_its_members(settings):
     first, second = (member.predict(faces) for member in members)
     assert torch.allclose(expression, 0.25 * first["expression"] + 0.75 * second["expression"], atol=1e-6)
     assert torch.allclose(affect, first["affect"], atol=1e-6)
+
+
+def test_multiplications_of_torchs_fused_transformer_are_counted(settings):
+    member = settings.member("gray-cnn").model_copy(update={"backbone": "hybrid", "options": {}, "image_size": 0})
+    network = build(member, {"expression": ("happy", "sad")}, 48).eval()
+    convolutions, tokens, width, layers = 0.203, 36, 384, 7
+    transformer = layers * (12 * width**2 * tokens + 2 * tokens**2 * width) / 1e9
+    assert gmac(network, 48) == pytest.approx(convolutions + transformer, rel=0.02)

@@ -80,3 +80,14 @@ def test_a_member_merges_mappings_and_learns_only_what_has_a_weight():
     tasks = {"expression": ("happy", "sad"), "age": ("0-9", "10-19")}
     assert member.learns(tasks) == {"expression": ("happy", "sad")}
     assert member.head("affect") == "affect"
+
+
+def test_a_member_changes_one_weight_of_a_named_weighting_or_takes_another_whole():
+    content = raw()
+    content["training"]["task_weights"] = "expression-affect"
+    content["members"]["gray-cnn"]["task_weights"] = {"age": 0.2}
+    weights = params.parse(content).member("gray-cnn").task_weights
+    assert weights == {"expression": 1.0, "affect": 0.5, "age": 0.2, "gender": 0.0, "race": 0.0}
+    content["training"]["task_weights"] = {"expression": 1.0, "crowd": 1.0}
+    content["members"]["gray-cnn"]["task_weights"] = "expression"
+    assert "crowd" not in params.parse(content).member("gray-cnn").task_weights

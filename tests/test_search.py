@@ -88,6 +88,26 @@ def test_a_variant_that_cannot_be_is_tried_once_and_the_search_goes_on(member, f
     assert not study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
 
 
+def test_what_breaks_in_an_unforeseen_way_is_tried_once_too(member, faces, tmp_path):
+    tried = []
+    space = Search(
+        trials=3, epochs=1, space={"pretrained": [str(tmp_path / "not there.pth"), False], "backbone": ["timm", "cnn"]}
+    )
+    study = search("m", member, space, TASKS, faces, faces, 2, tmp_path, tried.append)
+    assert len(tried) == 3
+    assert any(trial.score is None and "Error" in trial.state for trial in tried)
+    assert not study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
+
+
+def test_other_labels_or_pixels_are_another_study(member, faces, tmp_path):
+    tried, space = [], Search(trials=1, epochs=1, space={"lr": [0.01]})
+    relabelled = Faces(faces.ids, faces.pixels, {"expression": 1 - faces.targets["expression"]})
+    darker = Faces(faces.ids, faces.pixels // 2, faces.targets)
+    for data in (faces, faces, relabelled, darker):
+        search("m", member, space, TASKS, data, faces, 1, tmp_path, tried.append)
+    assert len(tried) == 3
+
+
 def test_the_score_of_a_resumed_trial_counts_the_epochs_before(member, faces, tmp_path, monkeypatch):
     space, tried = Search(trials=1, space={"lr": [0.01]}), []
     monkeypatch.setattr("optuna.study.Study.tell", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))

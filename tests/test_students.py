@@ -1,6 +1,7 @@
 """A student learns from the ensemble, stands in the comparison, and can be released in place of the ensemble."""
 
 import json
+import runpy
 import shutil
 
 import numpy as np
@@ -148,6 +149,44 @@ def test_what_cannot_be_a_student_is_refused(change, words):
     change(raw)
     with pytest.raises(ParamsError, match=words):
         params.parse(raw)
+
+
+def test_the_table_of_fer2013_keeps_what_is_not_here_and_says_what_was_measured(monkeypatch, capsys):
+    found = runpy.run_path(str(ROOT / "benchmarks/fer2013.py"), run_name="imported")
+    found["PAIR"].clear()
+    found["PAIR"].update({"rgb": 0.5, "gray": 0.5})
+    found["main"]()
+    table = pd.read_csv("reports/benchmarks/fer2013.csv").set_index("member")
+    assert set(table.index) == {"rgb", "gray", "small", "ensemble", "pair"}
+    metrics = json.loads(params.Path("reports/metrics.json").read_text())
+    for name in ("rgb", "gray", "small", "ensemble"):
+        truth = metrics[name]["test"]["expression"]
+        assert table.loc[name, "test"] == pytest.approx(100 * truth["accuracy"], abs=0.01)
+        assert table.loc[name, "low"] <= table.loc[name, "test"] <= table.loc[name, "high"]
+    assert table.loc["pair", "gmac"] == pytest.approx(table.loc[["rgb", "gray"], "gmac"].sum(), rel=1e-3)
+    assert table.loc["small", "views"] == "flip"
+    before = table.reset_index()
+    before.loc[before["member"] == "gray", ["weights", "test"]] = ["of another day", 1.0]
+    before.loc[before["member"] == "rgb", "commit"] = "older"
+    elsewhere = before[before["member"] == "small"].assign(member="vit_tiny", test=12.5)
+    pd.concat([before, elsewhere]).to_csv("reports/benchmarks/fer2013.csv", index=False)
+    found["main"]()
+    again = pd.read_csv("reports/benchmarks/fer2013.csv").set_index("member")
+    assert again.loc["gray", "test"] == table.loc["gray", "test"], "other weights, another row"
+    assert again.loc["rgb", "commit"] == "older", "the same weights, the same row"
+    text = params.Path("reports/benchmarks/fer2013.md").read_text()
+    assert "| vit_tiny | 69.85 validation |" in " ".join(text.split())
+    assert "custom_cnn (64.4 test)" in text.partition("Not trained here yet:")[2]
+
+
+def test_the_table_of_several_tasks_sets_members_side_by_side():
+    runpy.run_path(str(ROOT / "benchmarks/multitask.py"), run_name="imported")["main"]()
+    text = params.Path("reports/benchmarks/multitask.md").read_text()
+    metrics = json.loads(params.Path("reports/metrics.json").read_text())
+    for name in ("rgb", "gray"):
+        for task in ("expression", "gender"):
+            assert f"{100 * metrics[name]['test'][task]['accuracy']:.1f} [" in text
+    assert "rgb - gray" in text
 
 
 def test_students_that_params_no_longer_name_are_forgotten():

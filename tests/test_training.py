@@ -240,8 +240,12 @@ def test_a_training_passes_over_faces_that_teach_it_nothing(loaded, member):
         {"expression": data.targets["expression"][~without]},
     )
     assert partly.labelled().ids == kept.ids
-    voted = Faces(data.ids, data.pixels, partly.targets, {"expression": np.eye(7, dtype=np.float32)[np.zeros(len(data.ids), int)]})
+    votes = np.eye(len(wanted["expression"]), dtype=np.float32)[np.zeros(len(data.ids), int)]
+    voted = Faces(data.ids, data.pixels, partly.targets, {"expression": votes})
     assert voted.labelled() is voted, "people's votes are labels, too"
+    felt = np.array([[0.5, np.nan], [np.nan, np.nan], [0.1, 0.2]], dtype=np.float32)
+    affect = Faces(data.ids[:3], data.pixels[:3], {"affect": felt})
+    assert affect.labelled().ids == [data.ids[0], data.ids[2]], "valence alone is a label"
     one, other = (train(member, wanted, faces, val, 0).history for faces in (partly, kept))
     assert [row["train_loss"] for row in one] == [row["train_loss"] for row in other]
 

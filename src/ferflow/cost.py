@@ -15,8 +15,13 @@ from ferflow.model import EnsembleNetwork
 
 def gmac(network: nn.Module, input_size: int) -> float:
     """Billions of multiplications with an addition for one face, all its views together."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, input_size, input_size, 3, dtype=torch.uint8))
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see into torch's fused transformer layers
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(torch.zeros(1, input_size, input_size, 3, dtype=torch.uint8))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     return float(counter.get_total_flops() / 2e9)
 
 

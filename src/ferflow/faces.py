@@ -3,6 +3,7 @@
 It owns how a split is read into arrays, and knows no network.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,9 +40,16 @@ class Faces:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
             raise ValueError(f"pixels must be uint8 N x S x S x C, not {self.pixels.dtype} {self.pixels.shape}")
 
+    def digest(self) -> str:
+        """A hash of all that is in them."""
+        found = hashlib.blake2b(repr((self.ids, list(self.targets), list(self.soft))).encode())
+        for values in (self.pixels, *self.targets.values(), *self.soft.values()):
+            found.update(np.ascontiguousarray(values).data)
+        return found.hexdigest()
+
     def labelled(self) -> "Faces":
         """Those that have a label or soft shares for one task at least: a training learns nothing from the others."""
-        known = [(target >= 0) if target.ndim == 1 else ~np.isnan(target).any(axis=1) for target in self.targets.values()]
+        known = [(target >= 0) if target.ndim == 1 else ~np.isnan(target).all(axis=1) for target in self.targets.values()]
         rows = np.any([*known, *(shares.sum(axis=1) > 0 for shares in self.soft.values())], axis=0)
         if rows.all():
             return self

@@ -17,6 +17,7 @@ from ferflow.registry import names
 from ferflow.vocabulary import TASKS, Modality
 
 PARAMS_FILE = Path("params.yaml")
+LEAST_SIZE = 16  # pixels: what every network can see
 
 
 class ParamsError(ValueError):
@@ -46,7 +47,7 @@ class Dataset(_Block):
 
     source: str = Field(description="a file in src/ferflow/datasets")
     path: Path = Field(description="what the source reads; in the project's root where it is relative")
-    image_size: int = Field(ge=16, le=512, description="side of the square crops that members see, pixels")
+    image_size: int = Field(ge=LEAST_SIZE, le=512, description="side of the square crops that members see, pixels")
     options: dict[str, Any] = Field({}, description="the source's own")
 
     @model_validator(mode="after")
@@ -174,7 +175,7 @@ class Training(_Block):
         "accuracy", description="what chooses the best epoch, on validation; combined: macro F1 + mean CCC"
     )
     patience: int = Field(0, ge=0, description="epochs without a better score after which training stops")
-    image_size: int = Field(ge=0, le=512, description="what the network sees; 0: dataset.image_size")
+    image_size: int = Field(ge=0, le=512, description="side of what the network sees, at least 16; 0: dataset.image_size")
     progressive: float = Field(1.0, gt=0.3, le=1, description="share of image_size at the start; it grows until 70 %")
     tta: Literal["none", "flip", "ten_crop"] = Field(
         "none", description="views whose outputs are averaged, in every prediction and export"
@@ -203,6 +204,8 @@ class Training(_Block):
             raise ValueError(f"unknown tasks {sorted(unknown)}; known: {', '.join(TASKS)}")
         if unknown := set(self.heads.values()) - set(names("heads")):
             raise ValueError(f"unknown heads {sorted(unknown)}; known: {', '.join(names('heads'))}")
+        if 0 < self.image_size < LEAST_SIZE:
+            raise ValueError(f"image_size {self.image_size} is too small: {LEAST_SIZE} or more, or 0 for the dataset's")
         if self.batch_size % (2 * self.devices * self.nodes):  # MixUp makes pairs, in every process
             raise ValueError(f"batch_size {self.batch_size} must be even in each of {self.devices * self.nodes} processes")
         return self
@@ -576,6 +579,8 @@ def parse(raw: dict[str, Any], where: str = "params") -> Params:
 
 def _inherit(defaults: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """A member's own values over the defaults; a mapping (the weights of the tasks, say) is merged key by key."""
+    if isinstance(name := defaults.get("task_weights"), str):  # a weighting: a member may change one of its weights
+        defaults = {**defaults, "task_weights": WEIGHTINGS.get(name, name)}
     merged = {**defaults, **own}
     for name in defaults.keys() & own.keys():
         if isinstance(defaults[name], dict) and isinstance(own[name], dict):

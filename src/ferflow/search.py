@@ -43,8 +43,8 @@ def search(
     """Try ``space.trials`` variants of a member and return the study; those of an earlier call count.
 
     The study lies in ``folder/NAME.db``; another space, member, seed, or data is another study in it. ``record`` is called
-    after every trial. A variant that params.yaml would refuse, that diverges, or that is too large counts as tried, without
-    a score. ``ValueError`` for a key that a member does not have, or that changes what is loaded.
+    after every trial. A variant that params.yaml would refuse, that diverges, that is too large, or that fails in another
+    way counts as tried, without a score. ``ValueError`` for a key that a member does not have, or that changes what is loaded.
     """
     check_space(member, space)
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def search(
         except optuna.TrialPruned:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             record(Tried(trial.number, values, None, "pruned", [{"epoch": i, "score": s} for i, s in enumerate(scores, 1)]))
-        except (ArithmeticError, MemoryError, ValueError) as error:  # a bad variant, not a bad search
+        except Exception as error:  # a bad variant, whatever it breaks, is no bad search; and is not tried for ever
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             record(Tried(trial.number, values, None, f"{type(error).__name__}: {error}", []))
         else:
@@ -94,7 +94,7 @@ def search(
 def _name(member: Member, space: Search, tasks: Tasks, data: Faces, val: Faces, seed: int) -> str:
     """A study's name: what is searched, and a hash of what its scores depend on."""
     content = {key: value for key, value in member.model_dump().items() if key not in space.space}
-    everything = (sorted(space.space.items()), content, space.epochs, tasks, data.ids, val.ids, seed)
+    everything = (sorted(space.space.items()), content, space.epochs, tasks, data.digest(), val.digest(), seed)
     return f"{', '.join(sorted(space.space))} {hashlib.blake2b(repr(everything).encode(), digest_size=8).hexdigest()}"
 
 

@@ -63,6 +63,9 @@ class TooLargeError(MemoryError):
     """A batch does not fit into memory; the message names the batch size to try."""
 
 
+_TOLD = (DivergedError, TooLargeError, FileNotFoundError, ConnectionError, ValueError)  # what a user can mend
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python's, numpy's and torch's generators."""
     random.seed(seed)
@@ -137,16 +140,17 @@ def _train(
 
 @contextmanager
 def _told_beside(result: Path) -> Iterator[None]:
-    """An error of ours survives the end of its process in a file; other ones as the text that torch makes of them."""
+    """An error that says what to do survives the end of its process in a file; others as the text that torch makes of them."""
     try:
         yield
-    except (DivergedError, TooLargeError) as error:
-        result.with_suffix(f".{type(error).__name__}").write_text(str(error))
+    except _TOLD as error:
+        kind = next(kind for kind in _TOLD if isinstance(error, kind))
+        result.with_suffix(f".{kind.__name__}").write_text(str(error))
         raise
 
 
 def _error_of(result: Path) -> Exception | None:
-    for kind in (DivergedError, TooLargeError):
+    for kind in _TOLD:
         if (told := result.with_suffix(f".{kind.__name__}")).exists():
             return kind(told.read_text())
     return None
@@ -253,8 +257,8 @@ class _Run:
                 if not torch.isfinite(loss):
                     raise _diverged(loss, epoch, step, self.schedule.rate, [self.data.ids[row] for row in rows])
                 fabric.backward(loss / together)
-        if update:
-            self._update(epoch)
+            if update:
+                self._update(epoch)
         return loss.item()
 
     def _update(self, epoch: int) -> None:
@@ -488,9 +492,7 @@ def fingerprint(member: Member, tasks: dict[str, tuple[str, ...]], data: Faces, 
     for path in files:
         digest.update(path.read_bytes())
     for faces in (data, val):
-        digest.update(repr(faces.ids).encode())
-        for values in (faces.pixels, *faces.targets.values(), *faces.soft.values()):
-            digest.update(np.ascontiguousarray(values).data)
+        digest.update(faces.digest().encode())
     return digest.hexdigest()
 
 

@@ -97,6 +97,27 @@ def test_a_checkpoint_gives_its_weights_also_to_one_channel(shared):
         make("resnet18", in_channels=3, image_size=96, pretrained=path)
 
 
+def test_a_checkpoint_that_gives_only_a_part_is_refused(tmp_path):
+    make = get("backbones", "timm")
+    state = make("resnet10t", in_channels=3, image_size=48, pretrained=False).state_dict()
+    contents = {"whole": state, "named otherwise": {f"backbone.{name}": value for name, value in state.items()}}
+    contents["half"] = {name: value for name, value in state.items() if not name.startswith("layer4")}
+    for name, content in contents.items():
+        torch.save(content, tmp_path / f"{name}.pth")
+    for channels in (1, 3):
+        whole = make("resnet10t", in_channels=channels, image_size=48, pretrained=str(tmp_path / "whole.pth"))
+        assert torch.equal(whole.layer4[0].conv1.weight, state["layer4.0.conv1.weight"])
+        for name in ("named otherwise", "half"):
+            with pytest.raises(ValueError, match=r"of its \d+ tensors are not there: (conv1|layer4)"):
+                make("resnet10t", in_channels=channels, image_size=48, pretrained=str(tmp_path / f"{name}.pth"))
+
+
+def test_a_network_made_for_one_size_takes_the_size_of_the_faces():
+    for variant in ("vit_tiny_patch16_224", "deit_tiny_patch16_224"):
+        network = get("backbones", "timm")(variant, in_channels=1, image_size=48, pretrained=False).eval()
+        assert network(torch.zeros(2, 1, 48, 48)).shape == (2, 192)
+
+
 def test_without_network_or_file_pretrained_says_how_to_go_on(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

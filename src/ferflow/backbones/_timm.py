@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from torch import nn
 
 
@@ -26,10 +27,9 @@ def create(variant: str, in_channels: int, pretrained: bool | str, options: dict
         if not Path(pretrained).is_file():
             raise FileNotFoundError(f"pretrained: {pretrained} is not there; {weights_from(variant)}")
         overlay["file"] = pretrained
+    given = {"num_classes": 0, "in_chans": in_channels, "pretrained_cfg_overlay": overlay, **options}
     try:
-        model = timm.create_model(
-            variant, pretrained=bool(pretrained), num_classes=0, in_chans=in_channels, pretrained_cfg_overlay=overlay, **options
-        )
+        model = timm.create_model(variant, pretrained=bool(pretrained), **given)
     except TypeError as error:
         raise ValueError(f"timm's {variant} does not take the options {options}: {error}") from error
     except Exception as error:  # the hub's client has no common base class of errors
@@ -38,9 +38,22 @@ def create(variant: str, in_channels: int, pretrained: bool | str, options: dict
         if isinstance(pretrained, str):
             raise ValueError(f"pretrained: {pretrained} holds no weights of timm's {variant}: {error}") from error
         raise ConnectionError(f"the pretrained weights of {variant} cannot be had ({error}); {weights_from(variant)}") from error
+    if isinstance(pretrained, str) and (absent := _left_to_chance(model, variant, given)):
+        raise ValueError(
+            f"pretrained: {pretrained} holds no weights of timm's {variant}: "
+            f"{len(absent)} of its {len(list(model.parameters()))} tensors are not there: {', '.join(absent[:3])}"
+        )
     if (head := getattr(model, "head_hidden_size", None)) is not None:  # what comes out, where that is not num_features
         model.num_features = head
     return model
+
+
+def _left_to_chance(model: nn.Module, variant: str, given: dict[str, Any]) -> list[str]:
+    """The parameters that a file did not give: timm lets them be as they were drawn, and a second network draws others."""
+    with torch.random.fork_rng(devices=[]):
+        other = timm.create_model(variant, pretrained=True, **given)
+    pairs = zip(model.named_parameters(), other.parameters(), strict=True)
+    return [name for (name, one), two in pairs if not torch.equal(one, two)]
 
 
 def weights_from(variant: str) -> str:

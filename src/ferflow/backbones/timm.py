@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import timm
 from torch import nn
 
 from ferflow.backbones._timm import create
@@ -10,5 +11,11 @@ from ferflow.registry import register
 
 @register
 def build(variant: str, *, in_channels: int, image_size: int, pretrained: bool | str, **options: Any) -> nn.Module:
-    """The timm network ``variant`` without its classifier; ``options`` go to ``timm.create_model``. See ``create``."""
+    """The timm network ``variant`` without its classifier; ``options`` go to ``timm.create_model``. See ``create``.
+
+    A network that is made for one size of pictures is made for ``image_size``.
+    """
+    config = timm.get_pretrained_cfg(variant) if timm.is_model(variant) else None
+    if config and config.fixed_input_size:  # a transformer's positions, mostly: made for the pictures that come
+        options.setdefault("img_size", image_size)
     return create(variant, in_channels, pretrained, options)

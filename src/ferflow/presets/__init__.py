@@ -82,7 +82,14 @@ def set_members(change: Callable[[str], str], params_file: Path = PARAMS_FILE) -
 def _write(new: dict[str, str], params_file: Path, what: str) -> None:
     before = params_file.read_text()
     text = "".join((_blocks(before) | new).values())
-    parse(yaml.safe_load(text), f"{params_file} with {what}")
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ParamsError(
+            f"{params_file} would be no YAML with {what}; write each of its blocks as 'members:' with entries below it, "
+            "indented by two spaces"
+        ) from error
+    parse(raw, f"{params_file} with {what}")
     params_file.with_name(BACKUP).write_text(before)
     write_whole(params_file, text)
 

@@ -131,9 +131,8 @@ command("unknown-member", "train", "resnet")
 def _(place):
     from ferflow.presets import set_members
 
-    text = (ROOT / "params.yaml").read_text()
-    path = place.file("params.yaml", text)
-    return said(lambda: set_members(lambda block: block + "    other: {\n", path))
+    place.file("params.yaml", (ROOT / "params.yaml").read_text())
+    return said(lambda: set_members(lambda block: block + "    other: {\n"))
 
 
 command("no-ablation", "ablation")

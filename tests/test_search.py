@@ -1,13 +1,21 @@
 """Hyperparameter search: trials count across calls, a broken one is tried again, bad ones are pruned, all are recorded."""
 
+import shutil
+
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
+import yaml
+from conftest import ROOT
 
 from ferflow import params
 from ferflow.faces import Faces
-from ferflow.params import ParamsError, Range, Search
+from ferflow.params import ParamsError, Range, Search, Split
 from ferflow.search import search, with_values
+from ferflow.splitting import split
+from ferflow.stages import MANIFEST, SPLITS
+from ferflow.tables import read_labels
 
 TASKS = {"expression": ("happy", "sad")}
 SPACE = {"lr": Range(low=1e-5, high=1e-1, log=True), "recipe": ["none", "crp"], "options.width": Range(low=4, high=8)}
@@ -165,7 +173,51 @@ def test_without_a_space_the_command_shows_one(project_with_params):
 
 @pytest.fixture
 def project_with_params(tmp_path, monkeypatch):
-    from conftest import ROOT
-
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def small_project(manifest, tmp_path, monkeypatch):
+    """A folder with a manifest, its splits, a space of two learning rates, and a database for MLflow."""
+    mlflow = pytest.importorskip("mlflow")
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    small = {"backbone": "cnn", "modality": "gray", "recipe": "none", "batch_size": 16, "score": "loss", "options": {"width": 4}}
+    raw["dataset"]["image_size"], raw["members"] = 32, {"gray": small}
+    raw["seed"] = 4  # of its two rates the second is better
+    raw["search"] = {"trials": 2, "epochs": 1, "space": {"lr": {"low": 0.001, "high": 0.1, "log": True}}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+    (tmp_path / "data").mkdir()
+    shutil.copy(manifest, tmp_path / MANIFEST)
+    labels = read_labels(manifest)
+    groups = pd.DataFrame({"same": range(len(labels)), "near": range(len(labels))}, index=labels["id"])
+    split(labels, groups, Split(val=0.2, test=0.2), seed=0).to_parquet(tmp_path / SPLITS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    return raw
+
+
+def test_the_command_tries_records_and_lists_the_best_first_and_once(small_project, capsys):
+    import mlflow
+
+    from ferflow import searching
+
+    summary = searching.run("gray")
+    assert summary.title.startswith("search gray: 2 trials")
+    scores = [row["score"] for row in summary.rows]
+    assert scores[0] > scores[1]
+    assert [row["trial"] for row in summary.rows] == [1, 0]
+    assert capsys.readouterr().out.count(": complete {'lr': ") == 2
+    runs = mlflow.search_runs(experiment_names=[small_project["register"]["experiment"]])
+    parent = runs[runs["tags.search"] == "search gray"]
+    trials = runs[runs["tags.mlflow.parentRunId"].notna()].set_index("tags.member")
+    assert (len(runs), len(parent)) == (3, 1)
+    assert set(trials["tags.mlflow.parentRunId"]) == set(parent["run_id"])
+    assert set(trials["params.state"]) == {"complete"}
+    for row in summary.rows:
+        recorded = trials.loc[f"gray trial {row['trial']}"]
+        assert float(recorded["params.lr"]) == pytest.approx(row["lr"])
+        assert round(recorded["metrics.score"], 4) == round(-recorded["metrics.val_loss"], 4) == row["score"]
+    assert searching.run("gray") == summary
+    assert len(mlflow.search_runs(experiment_names=[small_project["register"]["experiment"]])) == 3

@@ -1,7 +1,9 @@
 import pickle
+import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +14,8 @@ import yaml
 from conftest import ROOT
 from loopback import free_port
 from timm.optim import create_optimizer_v2
+from torch.multiprocessing.spawn import ProcessRaisedException
+from tqdm import tqdm
 
 from ferflow import params, presets
 from ferflow.faces import Faces, load_faces, tasks_of
@@ -31,6 +35,7 @@ from ferflow.training import (
     epoch_order,
     mixed,
     predict,
+    score_of,
     seed_everything,
     size_in_epoch,
     train,
@@ -146,6 +151,23 @@ def test_an_error_in_one_of_two_processes_keeps_its_name(loaded, member):
         train(broken.model_copy(update={"optimizer": "sgd"}), tasks, faces["gray"]["train"], faces["gray"]["val"], 1)
 
 
+@pytest.mark.parametrize(
+    ("update", "kind", "words"),
+    [
+        ({"backbone": "timm", "variant": "resnet10t", "options": {}, "pretrained": "none.pth"}, FileNotFoundError,
+         r"^pretrained: none\.pth is not there; fetch"),
+        ({"balance": "sampling"}, ValueError, "^balance: sampling draws expressions equally often, and these faces have none"),
+    ],
+)  # fmt: skip
+def test_what_a_user_can_mend_keeps_its_kind_and_words_in_two_processes(loaded, member, update, kind, words):
+    tasks, faces = loaded
+    data = faces["gray"]["train"]
+    unknown = Faces(data.ids, data.pixels, data.targets | {"expression": blank(data.targets["expression"])})
+    with pytest.raises(kind, match=words) as caught:
+        train(member.model_copy(update=update | {"devices": 2}), tasks, unknown, faces["gray"]["val"], 1)
+    assert type(caught.value) is kind
+
+
 def test_what_cannot_be_done_is_said_before_it_begins(loaded, member):
     tasks, faces = loaded
     data, val = faces["gray"]["train"], faces["gray"]["val"]
@@ -155,6 +177,94 @@ def test_what_cannot_be_done_is_said_before_it_begins(loaded, member):
     unknown = Faces(data.ids, data.pixels, data.targets | {"expression": blank(data.targets["expression"])})
     with pytest.raises(ValueError, match="sampling draws expressions equally often"):
         train(member.model_copy(update={"balance": "sampling"}), tasks, unknown, val, 1)
+
+
+def test_the_averaged_network_is_what_is_validated_and_kept(loaded, member, tmp_path):
+    tasks, faces = loaded
+    averaged = member.model_copy(update={"epochs": 1, "ema": 0.9, "schedule": "constant", "warmup": 0.0})
+    data, val, checkpoint = faces["gray"]["train"], faces["gray"]["val"], tmp_path / "c.pt"
+    trained = train(averaged, tasks, data, val, 1, checkpoint)
+    state, kept = torch.load(checkpoint, weights_only=False), trained.network.state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in state["average"].items())
+    raw = build(averaged, tasks, 32)
+    raw.load_state_dict(state["network"])
+    told = trained.history[0]["val_loss"]
+    assert told == pytest.approx(validate(trained.network, val, averaged)["val_loss"], rel=1e-5)
+    assert told != pytest.approx(validate(raw, val, averaged)["val_loss"], rel=1e-3)
+    alone = train(averaged.model_copy(update={"ema": 0.0}), tasks, data, val, 1).network.state_dict()
+    assert all(torch.equal(alone[name], value) for name, value in state["network"].items()), "the average changes no step"
+
+
+def test_the_combined_score_is_macro_f1_and_the_mean_ccc(loaded, member, monkeypatch):
+    tasks, faces = loaded
+    val, combined = faces["gray"]["val"], member.model_copy(update={"score": "combined", "epochs": 4})
+    network = build(combined, tasks, 32).eval()
+    said = predict(network, val.pixels)["affect"]
+    half_right = np.stack([said[:, 0], said[::-1, 1]], axis=1)
+    figures = validate(network, Faces(val.ids, val.pixels, val.targets | {"affect": half_right}), combined)
+    wrong = get("metrics", "ccc")(half_right[:, 1], said[:, 1])
+    assert wrong < 0.9
+    assert figures["val_ccc"] == pytest.approx((1 + wrong) / 2, abs=1e-3)
+    assert score_of(figures, combined) == figures["val_macro_f1"] + figures["val_ccc"]
+    columns = ("val_loss", "val_accuracy", "val_macro_f1", "val_ccc")
+    rows = ((0.1, 0.9, 0.3, 0.2), (0.4, 0.3, 0.6, 0.0), (0.3, 0.5, 0.5, 0.3), (0.2, 0.4, 0.1, 0.5))
+    told = iter([dict(zip(columns, row, strict=True)) for row in rows])
+    monkeypatch.setattr("ferflow.training.validate", lambda *_: next(told))
+    assert train(combined, tasks, faces["gray"]["train"], val, 1).best_epoch == 3, "each figure alone is best in another epoch"
+
+
+def test_gradients_are_clipped_before_the_optimizer_sees_them(loaded, member, monkeypatch):
+    tasks, faces = loaded
+    step, norms = torch.optim.SGD.step, []
+
+    def seen(self, closure=None):
+        gradients = [parameter.grad.norm() for group in self.param_groups for parameter in group["params"]]
+        norms.append(float(torch.stack(gradients).norm()))
+        return step(self, closure)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", seen)
+    for clip in (0.0, 0.05):
+        clipped = member.model_copy(update={"optimizer": "sgd", "epochs": 1, "accumulate": 2, "clip": clip})
+        train(clipped, tasks, faces["gray"]["train"], faces["gray"]["val"], 1)
+    free, limited = np.split(np.array(norms), 2)
+    assert (free > 0.1).all()
+    assert limited == pytest.approx(0.05, rel=1e-3)
+
+
+def test_bf16_is_for_training_and_predictions_are_made_in_full_precision(loaded, member, monkeypatch):
+    tasks, faces = loaded
+    only, data, seen = {"expression": tasks["expression"]}, faces["gray"]["train"], set()
+    few = Faces(data.ids[:32], data.pixels[:32], {"expression": data.targets["expression"][:32]})
+    forward = FaceNetwork.forward
+
+    def watched(self, pixels):
+        raw = forward(self, pixels)
+        seen.add((self.training, raw["expression"].dtype))
+        return raw
+
+    monkeypatch.setattr(FaceNetwork, "forward", watched)
+    half = member.model_copy(update={"precision": "bf16", "epochs": 30, "recipe": "none", "dropout": 0.0, "lr": 0.01})
+    trained = train(half, only, few, few, 1)
+    assert np.isfinite([value for row in trained.history for value in row.values()]).all()
+    assert trained.history[-1]["val_accuracy"] > 0.6, "chance is 0.125"
+    found = predict(trained.network, few.pixels)["expression"]
+    assert seen == {(True, torch.bfloat16), (False, torch.float32)}
+    assert {value.dtype for value in trained.network.state_dict().values() if value.is_floating_point()} == {torch.float32}
+    assert (found.argmax(axis=1) == few.targets["expression"]).mean() == max(row["val_accuracy"] for row in trained.history)
+
+
+def test_the_bar_shows_loss_score_faces_a_second_and_the_time_left(loaded, member, monkeypatch, capsys):
+    tasks, faces = loaded
+    monkeypatch.setattr("ferflow.training.tqdm", lambda **how: tqdm(**how | {"mininterval": 0}))
+    history = train(member, tasks, faces["gray"]["train"], faces["gray"]["val"], 1).history
+    shown = [line for line in re.split("[\r\n]", capsys.readouterr().err) if line.startswith("train cnn:")]
+    done = [int(re.search(r"(\d+)/192 \[", line)[1]) for line in shown]
+    assert done == sorted(done)
+    assert done[-1] == 192 == 2 * len(faces["gray"]["train"].ids)
+    halfway = next(line for line, faces_done in zip(shown, done, strict=True) if 112 < faces_done < 192)
+    assert re.search(r" \[\d\d:\d\d<\d\d:\d\d, +[\d.]+face/s, best=\d", halfway), "since the start<to the end"
+    loss, score = (f"{history[row][name]:.3f}" for row, name in ((1, "train_loss"), (0, "val_accuracy")))
+    assert shown[-1].rstrip().endswith(f"face/s, best={score}, loss={loss}, score={score}]")
 
 
 def test_the_last_batches_of_an_epoch_count_as_much_as_the_others(loaded, member):
@@ -332,6 +442,31 @@ def test_a_training_that_goes_on_ends_as_an_unbroken_one(loaded, member, tmp_pat
     assert "cannot be read" in capsys.readouterr().out
 
 
+def broken_after_the_first_epoch(epoch, _score):
+    raise RuntimeError(f"stopped after epoch {epoch}")
+
+
+def test_two_processes_go_on_after_a_stop_and_what_is_frozen_stands_still(loaded, member, tmp_path, capfd):
+    tasks, faces = loaded
+    two = member.model_copy(update={"devices": 2, "ema": 0.9, "recipe": "mix", "freeze_epochs": 1, "freeze_share": 1.0})
+    data, val, checkpoint = faces["gray"]["train"], faces["gray"]["val"], tmp_path / "c.pt"
+    unbroken = train(two, tasks, data, val, 1)
+    with pytest.raises(ProcessRaisedException, match="stopped after epoch 1"):
+        train(two, tasks, data, val, 1, checkpoint, broken_after_the_first_epoch)
+    stopped = torch.load(checkpoint, weights_only=False)["network"]
+    resumed = train(two, tasks, data, val, 1, checkpoint)
+    assert capfd.readouterr().out.count("going on after epoch 1 of 2") == 1
+    assert without_seconds(resumed.history) == without_seconds(unbroken.history)
+    assert same_weights(resumed, unbroken)
+    seed_everything(1)
+    fresh = build(two, tasks, 32).state_dict()
+    backbone = [name for name in fresh if name.startswith("backbone")]
+    assert all(torch.equal(stopped[name], fresh[name]) for name in backbone), "statistics of normalisation included"
+    assert not any(torch.equal(stopped[name], fresh[name]) for name in fresh if name.startswith("heads") and "weight" in name)
+    last = torch.load(checkpoint, weights_only=False)["network"]
+    assert not any(torch.equal(last[name], fresh[name]) for name in backbone if fresh[name].ndim == 4), "then they move"
+
+
 KILLED = """
 import pickle, sys
 from pathlib import Path
@@ -493,6 +628,28 @@ def test_mixed_faces_have_mixed_labels():
     assert not torch.isnan(affect[:, 1]).any()
 
 
+def test_the_recipe_mix_cuts_in_half_of_its_batches_and_labels_have_the_shares_of_the_pixels():
+    values = np.array([0, 60, 130, 250])
+    faces = np.broadcast_to(values.astype(np.uint8)[:, None, None, None], (4, 48, 48, 1))
+    draw = np.random.default_rng(0)
+    order = np.concatenate([draw.permutation(4) for _ in range(60)])
+    recipe = replace(get("transforms", "mix")(48, 0), face=lambda face: face)
+    np.random.seed(0)
+    cut, blended = 0, 0
+    for rows, pixels, mixing in batches(Faces(list("abcd"), faces), order, 4, recipe):
+        shares = mixed(torch.eye(4)[torch.from_numpy(rows)], mixing).numpy()
+        assert shares.sum(axis=1) == pytest.approx(1)
+        patched = any(len(np.unique(face)) > 1 for face in pixels)
+        if patched:
+            held = np.stack([(pixels == value).mean(axis=(1, 2, 3)) for value in values], axis=1)
+            assert held == pytest.approx(shares, abs=1e-6), "a label has the share that its face has of the pixels"
+        else:
+            assert pixels[:, 0, 0, 0] == pytest.approx(shares @ values, abs=0.51)
+        cut, blended = cut + patched, blended + (not np.isin(pixels, values).all())
+    assert 20 <= cut <= 40, "of 60 batches"
+    assert blended >= 10
+
+
 def test_votes_of_people_are_shares_in_the_target(loaded, member):
     tasks, faces = loaded
     data = faces["gray"]["train"]
@@ -517,15 +674,17 @@ def test_training_stops_when_it_gets_no_better(loaded, member):
     assert len(trained.history) - trained.best_epoch == 2
 
 
-def test_a_batch_that_does_not_fit_names_the_size_to_try(loaded, member, monkeypatch):
+@pytest.mark.parametrize(("where", "what"), [(FaceNetwork, "loss"), (torch.optim.SGD, "step")])
+def test_a_batch_that_does_not_fit_names_the_size_to_try(loaded, member, monkeypatch, where, what):
     tasks, faces = loaded
 
     def full(*_args, **_kwargs):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9999999999 bytes")
 
-    monkeypatch.setattr(FaceNetwork, "loss", full)
+    monkeypatch.setattr(where, what, full)
+    small = member.model_copy(update={"optimizer": "sgd"})
     with pytest.raises(TooLargeError, match="16 faces does not fit into memory: try batch_size: 8, with accumulate: 2"):
-        train(member, tasks, faces["gray"]["train"], faces["gray"]["val"], 1)
+        train(small, tasks, faces["gray"]["train"], faces["gray"]["val"], 1)
 
 
 def test_views_are_averaged_in_every_prediction(loaded, member):

@@ -210,7 +210,8 @@ class _Run:
         if self.average:
             self.average.module.load_state_dict(state["average"])
         self.history, self.best = state["history"], state["best"]
-        print(f"going on after epoch {len(self.history)} of {self.member.epochs}, from {checkpoint}", flush=True)
+        if self.fabric.is_global_zero:
+            print(f"going on after epoch {len(self.history)} of {self.member.epochs}, from {checkpoint}", flush=True)
 
     def keep(self, checkpoint: Path) -> None:
         """Write all that is needed to go on."""

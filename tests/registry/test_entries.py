@@ -20,7 +20,15 @@ from ferflow.registry import KINDS, get, names
 from ferflow.tables import task_target
 from ferflow.vocabulary import AGE_GROUPS, TASKS
 
-TIMM_VARIANTS = ["resnet18", "resnet10t", "mobilenetv3_small_100", "efficientnet_b0", "mobilevit_xxs"]
+TIMM_VARIANTS = [
+    "resnet18",
+    "resnet10t",
+    "mobilenetv2_100",
+    "mobilenetv3_small_100",
+    "efficientnet_b0",
+    "mobilevit_xxs",
+    "mobilevitv2_050",
+]
 VARIANTS = {"timm": TIMM_VARIANTS, "mobilevit": ["xxs", "xs", "s"]}
 BACKBONES = [(name, variant) for name in names("backbones") for variant in VARIANTS.get(name, [""])]
 

@@ -35,6 +35,7 @@ from ferflow.stages import (
     write_json,
 )
 from ferflow.tables import iter_images, load_labels
+from ferflow.vocabulary import TASKS
 
 
 def run() -> Summary:
@@ -68,6 +69,8 @@ def reference(predictions: pd.DataFrame, card: Card) -> pd.DataFrame:
     Pictures are measured on the crop that the network sees, as the service does it.
     """
     test = predictions[predictions["split"] == "test"].reset_index(drop=True)
+    unsaid = [column for task in TASKS.values() if task.auxiliary for column in task_columns(task.name, task.classes)]
+    test = test.drop(columns=unsaid, errors="ignore")
     labels = load_labels(MANIFEST, SPLITS)
     wanted, found = set(test["id"]), {}
     for batch in iter_images(MANIFEST):

@@ -16,7 +16,7 @@ from ferflow.faces import Faces, load_faces, tasks_of
 from ferflow.ingestion import ingest
 from ferflow.params import Dataset, Split
 from ferflow.splitting import split
-from ferflow.stages import MANIFEST, SPLITS, export, train
+from ferflow.stages import MANIFEST, SPLITS, StageError, export, train
 from ferflow.tables import load_labels, read_labels
 from ferflow.training import _targets, predict
 
@@ -139,3 +139,11 @@ def test_a_release_does_not_speak_of_the_crowd():
     assert list(json.loads(Path("models/release/card.json").read_text())["tasks"]) == ["expression"]
     assert [output.name for output in onnx.load("models/release/model.onnx").graph.output] == ["expression"]
     assert not [name for name in pd.read_parquet("models/release/reference.parquet") if "crowd" in name]
+
+
+def test_a_member_of_the_crowd_alone_is_refused_before_it_trains(monkeypatch):
+    raw = yaml.safe_load(Path("params.yaml").read_text())
+    raw["members"]["listening"]["task_weights"] = {"expression": 0, "crowd": 1}
+    monkeypatch.setattr(params, "load", lambda: params.parse(raw))
+    with pytest.raises(StageError, match="members.listening.task_weights gives no task"):
+        train.run("listening")

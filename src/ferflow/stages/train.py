@@ -30,7 +30,7 @@ def run(name: str) -> Summary:
     libraries = load_libraries(member)
     labels = load_labels(MANIFEST, SPLITS)
     tasks = member.learns(tasks_of(labels))
-    if not tasks:
+    if all(TASKS[task].auxiliary for task in tasks):
         raise StageError(f"members.{name}.task_weights gives no task of this data a weight above 0: there is nothing to learn")
     data = load_faces(MANIFEST, labels, ("train", "val", "test"), settings.dataset.image_size, member.modality, tasks)
     return Summary("train", [train_and_write(settings, name, member, tasks, data, MEMBERS / name)], imports_s=libraries)

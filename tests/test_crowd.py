@@ -145,5 +145,5 @@ def test_a_member_of_the_crowd_alone_is_refused_before_it_trains(monkeypatch):
     raw = yaml.safe_load(Path("params.yaml").read_text())
     raw["members"]["listening"]["task_weights"] = {"expression": 0, "crowd": 1}
     monkeypatch.setattr(params, "load", lambda: params.parse(raw))
-    with pytest.raises(StageError, match="members.listening.task_weights gives no task"):
+    with pytest.raises(StageError, match="gives no task of this data a weight above 0"):
         train.run("listening")

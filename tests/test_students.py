@@ -108,6 +108,13 @@ def test_a_teacher_says_the_same_of_a_face_and_its_mirror_image():
         alone = teacher(torch.from_numpy(faces))[0].numpy()
         other = teacher(torch.from_numpy(faces[:, :, ::-1].copy()))[0].numpy()
     assert found["expression"] == pytest.approx((alone + other) / 2, abs=1e-5)
+    for member in teacher.members:
+        member.tta = "flip"
+    asked = []
+    teacher.register_forward_hook(lambda *_: asked.append(1))
+    found, mirrored = distil.ask(teacher, faces), distil.ask(teacher, np.ascontiguousarray(faces[:, :, ::-1]))
+    assert len(asked) == 2, "members that look at the mirror image themselves are asked once"
+    assert found["expression"] == pytest.approx(mirrored["expression"], abs=1e-5)
 
 
 def test_a_student_or_member_can_be_what_is_released():

@@ -7,6 +7,7 @@ writing are the stage ``train``'s; here is only what the targets are.
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from ferflow import params
 from ferflow.card import Card
@@ -44,10 +45,12 @@ def run(name: str) -> Summary:
 def ask(teacher: EnsembleNetwork, pixels: np.ndarray) -> dict[str, np.ndarray]:
     """The teacher's answers for faces and their mirror images, averaged: task -> N x K."""
     parts = []
+    alike = all(member.tta != "none" for member in teacher.members)  # their views hold every mirror image already
     with torch.no_grad():
-        for start in range(0, len(pixels), 256):
+        for start in tqdm(range(0, len(pixels), 256), desc="ask the teacher", unit="batch", mininterval=5, dynamic_ncols=True):
             faces = torch.from_numpy(pixels[start : start + 256])
-            parts.append([(one + other) / 2 for one, other in zip(teacher(faces), teacher(faces.flip(2)), strict=True)])
+            shown = [teacher(faces)] if alike else [teacher(faces), teacher(faces.flip(2))]
+            parts.append([torch.stack(answers).mean(dim=0) for answers in zip(*shown, strict=True)])
     return {task: torch.cat([part[index] for part in parts]).numpy() for index, task in enumerate(teacher.tasks)}
 
 

@@ -1,4 +1,4 @@
-"""Recipe ``strong``: the one for long trainings on small faces; docs/experiments.md says how it was chosen.
+"""Recipe ``strong``: the one for long trainings on small faces; docs/experiments.md has what was reached with it.
 
 A flip, one affine change (15 degrees, 15 % of size, 12 % of place, 6 degrees of slant; one interpolation, so that little
 sharpness is lost), brightness and contrast, and half of the time an erased rectangle of 2 to 16 % of the face.

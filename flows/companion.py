@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from importlib import import_module
@@ -36,6 +36,7 @@ _HOST = socket.gethostname()  # machines may share this folder, and each has a c
 SOCKET = STATE / f"companion-{_HOST}.sock"
 _WAITED_IN_VAIN = STATE / "no-prefect-server"
 DEFAULT_API = "http://127.0.0.1:4200/api"
+_TAKEN_UP = b"+"  # the companion's first word to who asked; the exit code is its second
 _USE_TORCH = ("train", "distil", "export")
 _PRELOAD = ("pandas", "pyarrow.parquet", "cv2", "torch", "torch._dynamo", "albumentations", "timm", "scipy.optimize")
 _SERVER_SETTINGS = {
@@ -189,6 +190,9 @@ def start_stage(stage: str, arguments: list[str], result: Path) -> "Job":
 
 def start_module(module: str, arguments: list[str], environment: dict[str, str], preload: bool = False) -> "Job":
     """Start ``python -m module`` in the companion, after the slow libraries where asked, or in a new interpreter."""
+    def anew() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", module, *arguments], env={**os.environ, **environment})
+
     if (client := _connect()) is not None:
         request: dict[str, Any] = {
             "module": module,
@@ -198,27 +202,45 @@ def start_module(module: str, arguments: list[str], environment: dict[str, str],
         }
         request["cwd"] = str(Path.cwd())
         message = json.dumps(request).encode() + b"\n"
-        sent = socket.send_fds(client, [message], [1, 2])
-        client.sendall(message[sent:])
-        return Job(client, None)
-    return Job(None, subprocess.Popen([sys.executable, "-m", module, *arguments], env={**os.environ, **environment}))
+        with suppress(ConnectionError):  # it has ended since, which the job finds out
+            sent = socket.send_fds(client, [message], [1, 2])
+            client.sendall(message[sent:])
+        return Job(client, anew)
+    return Job(None, anew)
 
 
 class Job:
-    """A stage that runs."""
+    """A stage that runs, in the companion that ``client`` is connected to, or in the interpreter that ``anew`` starts."""
 
-    def __init__(self, client: socket.socket | None, process: subprocess.Popen[bytes] | None) -> None:
-        self._client, self._process = client, process
+    def __init__(self, client: socket.socket | None, anew: Callable[[], subprocess.Popen[bytes]]) -> None:
+        self._client, self._anew = client, anew
+        self._process = None if client else anew()
         self._code: int | None = None
 
     def wait(self) -> int:
-        """Its exit code; 1 when the companion went away before it could tell."""
+        """Its exit code; 1 when the companion went away before it could tell.
+
+        A companion that was about to end may have been connected to and never have taken the stage up: it did not
+        say so, and the stage is started in an interpreter of its own.
+        """
+        if self._client is not None and self._code is None:
+            reply = _read_line(self._client)
+            if reply.startswith(_TAKEN_UP):
+                self._code = int(reply[len(_TAKEN_UP) :] or 1)
+            else:
+                self._client, self._process = None, self._anew()
         if self._process is not None:
             return self._process.wait()
-        if self._code is None and self._client is not None:
-            reply = self._client.recv(64)
-            self._code = int(reply) if reply else 1
         return self._code if self._code is not None else 1
+
+
+def _read_line(client: socket.socket) -> bytes:
+    """What comes until the end of a line, or until the other side closes or breaks off."""
+    reply = b""
+    with suppress(ConnectionError):
+        while not reply.endswith(b"\n") and (more := client.recv(64)):
+            reply += more
+    return reply
 
 
 def main() -> None:
@@ -272,6 +294,8 @@ def _serve(listener: socket.socket, accompanied: psutil.Process) -> None:
                 client, _ = listener.accept()
                 if (received := _receive(client)) is not None:
                     request, descriptors = received
+                    with suppress(OSError):
+                        client.sendall(_TAKEN_UP)
                     if request["preload"] and not preloaded:
                         os.write(descriptors[0], b"loading libraries, once for the whole run\n")
                         _preload()
@@ -303,7 +327,7 @@ def _reap(children: dict[int, socket.socket]) -> None:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             with suppress(OSError):
-                children[child].sendall(str(os.waitstatus_to_exitcode(status)).encode())
+                children[child].sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
             children.pop(child).close()
 
 

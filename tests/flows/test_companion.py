@@ -91,8 +91,21 @@ def test_without_a_companion_a_stage_starts_its_own_interpreter(project, capfd):
 
 def test_a_companion_that_goes_away_is_a_failed_stage():
     ours, theirs = companion.socket.socketpair()
+    theirs.sendall(b"+")
     theirs.close()
-    assert companion.Job(ours, None).wait() == 1
+    assert companion.Job(ours, lambda: pytest.fail("the stage was taken up: it must not run twice")).wait() == 1
+
+
+def test_a_companion_that_ends_before_it_takes_a_stage_up_leaves_it_to_another_interpreter(project, capfd):
+    companion.STATE.mkdir()
+    with companion.socket.socket(companion.socket.AF_UNIX) as ending:
+        ending.bind(str(companion.SOCKET))
+        ending.listen()
+        job = companion.start_stage("split", [], project / "result.json")
+        assert job._process is None, "it listens, and will not accept"
+    assert job.wait() == HOPELESS
+    assert job.wait() == HOPELESS, "and says so again"
+    assert "params.yaml is not here" in capfd.readouterr().err
 
 
 def test_a_remote_or_dead_server_is_waited_for_only_once(project, monkeypatch):

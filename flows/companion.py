@@ -190,6 +190,7 @@ def start_stage(stage: str, arguments: list[str], result: Path) -> "Job":
 
 def start_module(module: str, arguments: list[str], environment: dict[str, str], preload: bool = False) -> "Job":
     """Start ``python -m module`` in the companion, after the slow libraries where asked, or in a new interpreter."""
+
     def anew() -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-m", module, *arguments], env={**os.environ, **environment})
 

@@ -48,7 +48,6 @@ AUTHORS = {
     "pair": (68.74, "test, at 0.0464 GMAC"),
 }
 SETTINGS = ("epochs", "recipe", "views", "precision", "crowd", "pretrained", "seed", "machine", "commit")
-PAIR = {"efficientnet_b0_crp": 0.45, "efficientnet_b0_crp_cutout": 0.55}  # of the second system
 
 
 def figures(predictions: pd.DataFrame, labels: pd.DataFrame) -> dict[str, float]:
@@ -134,8 +133,9 @@ def main() -> None:
         ensemble = read_json(ENSEMBLE / "ensemble.json")
         weights = dict(zip(ensemble["card"]["members"], ensemble["combinations"]["expression"]["weights"], strict=True))
         together["ensemble"] = (weights, pd.read_parquet(ENSEMBLE / "predictions.parquet"))
-    if here.keys() >= PAIR.keys():
-        together["pair"] = (PAIR, average(PAIR, labels))
+    for name, fixed in settings.ensemble.fixed.items():
+        if here.keys() >= fixed.keys():
+            together[name] = (fixed, average(fixed, labels))
     for name, (weights, predictions) in together.items():
         rows[name] = combined(name, weights, predictions, rows, labels) or rows.get(name)
     table = pd.DataFrame([row for row in rows.values() if row])

@@ -160,8 +160,9 @@ def test_what_cannot_be_a_student_is_refused(change, words):
 
 def test_the_table_of_fer2013_keeps_what_is_not_here_and_says_what_was_measured(monkeypatch, capsys):
     found = runpy.run_path(str(ROOT / "benchmarks/fer2013.py"), run_name="imported")
-    found["PAIR"].clear()
-    found["PAIR"].update({"rgb": 0.5, "gray": 0.5})
+    raw = yaml.safe_load(params.Path("params.yaml").read_text())
+    raw["ensemble"]["fixed"] = {"pair": {"rgb": 0.5, "gray": 0.5}}
+    monkeypatch.setattr(params, "load", lambda: params.parse(raw))
     found["main"]()
     table = pd.read_csv("reports/benchmarks/fer2013.csv").set_index("member")
     assert set(table.index) == {"rgb", "gray", "small", "ensemble", "pair"}

@@ -2,12 +2,18 @@
 
     python benchmarks/training.py epoch    a whole epoch as members are trained, against a bare torch loop on tensors in memory
     python benchmarks/training.py layout   channels_last and bf16 against the plain layout and fp32
+    python benchmarks/training.py input    what each recipe can feed: faces one by one on a CPU, and in batches on this device
 
-Run in the project's root. Times are of this machine at this moment: only the ratios mean something.
+Run in the project's root. Times are of this machine at this moment: only the ratios mean something. With a GPU (there, say,
+``epoch --faces 65536 --batch 1024 --rounds 3``) ``epoch`` has its utilisation, too.
 """
 
 import argparse
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 
 import numpy as np
 import torch
@@ -16,7 +22,8 @@ from timm.optim import create_optimizer_v2
 from ferflow.faces import Faces
 from ferflow.model import build
 from ferflow.params import Member
-from ferflow.training import train
+from ferflow.registry import get, names
+from ferflow.training import batches, resident, train
 
 TASKS = {"expression": ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger")}
 NETWORKS: dict[str, dict[str, object]] = {
@@ -64,21 +71,63 @@ def bare(one: Member, data: Faces, channels_last: bool = True) -> float:
     return len(rows) * one.batch_size / (time.perf_counter() - started)
 
 
-def bench_epoch(count: int, rounds: int) -> None:
+@contextmanager
+def utilisation(found: list[int]) -> Iterator[None]:
+    """Adds the GPU's utilisation in percent, as its driver tells it, five times a second; nothing without one."""
+    over = Event()
+
+    def ask() -> None:
+        while not over.wait(0.2):
+            command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+            found.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]))
+
+    asking = Thread(target=ask)
+    if DEVICE.type == "cuda":
+        asking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if asking.ident:
+            asking.join()
+
+
+def bench_epoch(count: int, rounds: int, batch_size: int) -> None:
     """The median ratio of short rounds by turns, so that a slow moment of the machine hits both."""
     data, val = faces(count), faces(64)
-    print("| network | recipe | bare loop, faces/s | epoch, faces/s | ratio |\n|---|---|---|---|---|")
+    print("| network | recipe | bare loop, faces/s | epoch, faces/s | ratio | GPU busy |\n|---|---|---|---|---|---|")
     for name, changes in NETWORKS.items():
         for recipe in ("crp", "strong"):
-            one = member(changes | {"recipe": recipe})
-            bare(one, faces(256))
-            floor, ours = [], []
+            one = member(changes | {"recipe": recipe, "batch_size": batch_size})
+            bare(one, faces(4 * batch_size))
+            floor, ours, busy = [], [], list[int]()
             for _ in range(rounds):
                 floor.append(bare(one, data))
-                history = train(one, TASKS, data, val, 0).history
+                with utilisation(busy):
+                    history = train(one, TASKS, data, val, 0).history
                 ours.append(count // one.batch_size * one.batch_size / history[0]["epoch_s"])
             ratio = np.median(np.array(ours) / np.array(floor))
-            print(f"| {name} | {recipe} | {np.median(floor):.0f} | {np.median(ours):.0f} | {ratio:.2f} |", flush=True)
+            gpu = f"{np.mean(busy):.0f} %" if busy else "none"
+            print(f"| {name} | {recipe} | {np.median(floor):.0f} | {np.median(ours):.0f} | {ratio:.2f} | {gpu} |", flush=True)
+
+
+def bench_input(count: int, rounds: int, batch_size: int) -> None:
+    """Changed faces a second of each recipe."""
+    pixels = faces(count).pixels
+    print("| recipe | one by one, faces/s | in batches, faces/s | ratio |\n|---|---|---|---|")
+    for name in names("transforms"):
+        found = []
+        for _ in range(rounds):
+            recipe, started = get("transforms", name)(48, 0), time.perf_counter()
+            sum(1 for _ in batches(torch.from_numpy(pixels), np.arange(count), batch_size, recipe))
+            single, there, started = time.perf_counter() - started, resident(pixels, DEVICE), time.perf_counter()
+            for start in range(0, count, batch_size):
+                recipe.batch(there[start : start + batch_size])
+            if DEVICE.type == "cuda":
+                torch.cuda.synchronize()
+            found.append((count / single, count / (time.perf_counter() - started)))
+        single, many = np.median(found, axis=0)
+        print(f"| {name} | {single:.0f} | {many:.0f} | {many / single:.2f} |", flush=True)
 
 
 def bench_layout(count: int, rounds: int) -> None:
@@ -98,14 +147,18 @@ def bench_layout(count: int, rounds: int) -> None:
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["epoch", "layout"])
+    parser.add_argument("what", choices=["epoch", "layout", "input"])
     parser.add_argument("--faces", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--batch", type=int, default=64)
     arguments = parser.parse_args()
     if DEVICE.type == "cpu":
         torch.set_num_threads(2)
     print(f"{torch.get_num_threads()} threads, {DEVICE.type}")
-    (bench_epoch if arguments.what == "epoch" else bench_layout)(arguments.faces, arguments.rounds)
+    if arguments.what == "layout":
+        bench_layout(arguments.faces, arguments.rounds)
+    else:
+        (bench_epoch if arguments.what == "epoch" else bench_input)(arguments.faces, arguments.rounds, arguments.batch)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from timm.optim import create_optimizer_v2
 from torch.multiprocessing.spawn import ProcessRaisedException
 from tqdm import tqdm
 
-from ferflow import params, presets
+from ferflow import params, presets, training
 from ferflow.faces import Faces, load_faces, tasks_of
 from ferflow.model import FaceNetwork, build, views
 from ferflow.params import Split
@@ -29,12 +29,14 @@ from ferflow.training import (
     Schedule,
     TooLargeError,
     ahead,
+    at_once,
     batches,
     class_weights,
     early_modules,
     epoch_order,
     mixed,
     predict,
+    resident,
     score_of,
     seed_everything,
     size_in_epoch,
@@ -309,8 +311,45 @@ def test_every_preset_member_can_see_every_size_on_its_way():
 def test_an_epoch_shows_every_face_at_most_once(loaded):
     data = loaded[1]["rgb"]["train"]
     order = np.random.default_rng(1).permutation(len(data.ids))
-    rows = np.concatenate([rows for rows, *_ in batches(data, order, 16, Recipe(lambda face: face))])
+    rows = np.concatenate([rows for rows, *_ in batches(torch.from_numpy(data.pixels), order, 16, Recipe(lambda face: face))])
     assert len(set(rows.tolist())) == len(rows) == len(data.ids) // 16 * 16
+
+
+def test_where_faces_are_changed_in_batches_a_training_learns_as_well_and_follows_its_seed(loaded, member, monkeypatch):
+    tasks, faces = loaded
+    monkeypatch.setattr(training, "at_once", lambda device: True)
+    train_set, val = faces["gray"]["train"], faces["gray"]["val"]
+    for recipe in ("crp_cutout", "mix"):
+        one = member.model_copy(update={"recipe": recipe})
+        runs = [train(one, tasks, train_set, val, 1) for _ in range(2)]
+        first, again = (run.network.state_dict() for run in runs)
+        assert all(torch.equal(first[name], again[name]) for name in first)
+    few = Faces(train_set.ids[:32], train_set.pixels[:32], {"expression": train_set.targets["expression"][:32]})
+    longer = member.model_copy(update={"epochs": 40, "recipe": "none", "options": {"width": 8}, "dropout": 0.0, "lr": 0.01})
+    assert train(longer, {"expression": tasks["expression"]}, few, few, seed=1).history[-1]["val_accuracy"] > 0.9
+
+
+def test_batches_are_changed_at_once_where_the_recipe_can():
+    pixels, order = torch.zeros(8, 4, 4, 1, dtype=torch.uint8), np.arange(8)
+    recipe = Recipe(lambda face: face + 1, lambda faces: faces + 2)
+    assert all((faces == 1).all() for _, faces, _ in batches(pixels, order, 4, recipe))
+    elsewhere = torch.device("meta")  # no device that computes, but none that is a CPU
+    assert not at_once(torch.device("cpu"))
+    assert at_once(elsewhere)
+    assert [faces.device for _, faces, _ in batches(pixels, order, 4, recipe, device=elsewhere)] == [elsewhere] * 2
+    assert (pixels == 0).all(), "the next epoch begins with the faces as they are"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_faces_stay_there_and_come_changed_from_there(loaded, member):
+    data = loaded[1]["gray"]["train"]
+    device = torch.device("cuda")
+    pixels = resident(data.pixels, device)
+    assert pixels.is_cuda
+    recipe = get("transforms", "crp")(32, 1)
+    batch = next(batches(pixels, np.arange(16), 16, recipe, device=device))[1]
+    assert batch.is_cuda
+    assert torch.equal(batch.cpu(), get("transforms", "crp")(32, 1).batch(torch.from_numpy(data.pixels[:16])))
 
 
 def test_grey_faces_have_one_channel_and_splits_do_not_overlap(loaded):
@@ -619,7 +658,7 @@ def test_mixed_faces_have_mixed_labels():
     data = Faces(list("abcd"), faces, {"expression": np.array([0, 0, 1, 1])})
     recipe = Recipe(lambda face: face, mixup=1.0)
     np.random.seed(0)
-    ((rows, pixels, mixing),) = batches(data, np.arange(4), 4, recipe)
+    ((rows, pixels, mixing),) = batches(torch.from_numpy(data.pixels), np.arange(4), 4, recipe)
     assert torch.allclose(mixing.sum(dim=1), torch.ones(4))
     shares = mixed(torch.eye(2)[torch.from_numpy(data.targets["expression"][rows])], mixing)
     assert pixels[:, 0, 0, 0] == pytest.approx(200 * shares[:, 1].numpy(), abs=1)
@@ -636,7 +675,8 @@ def test_the_recipe_mix_cuts_in_half_of_its_batches_and_labels_have_the_shares_o
     recipe = replace(get("transforms", "mix")(48, 0), face=lambda face: face)
     np.random.seed(0)
     cut, blended = 0, 0
-    for rows, pixels, mixing in batches(Faces(list("abcd"), faces), order, 4, recipe):
+    for rows, changed, mixing in batches(torch.tensor(faces), order, 4, recipe):
+        pixels = changed.numpy()
         shares = mixed(torch.eye(4)[torch.from_numpy(rows)], mixing).numpy()
         assert shares.sum(axis=1) == pytest.approx(1)
         patched = any(len(np.unique(face)) > 1 for face in pixels)

@@ -41,6 +41,7 @@ Item = TypeVar("Item")
 Report = Callable[[int, float], None]  # called with the number and score of every epoch, past ones too; may raise to stop
 
 _PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_CPU = torch.device("cpu")
 _LEAST_RATE = 1e-3  # of the largest rate, where schedules end
 _GROWN = 0.7  # of the epochs, after which the pictures have their full size
 _CALMER = "a smaller lr, or a longer warmup, keeps it finite"
@@ -167,6 +168,7 @@ class _Run:
         seed_everything(seed)
         self.fabric, self.member, self.tasks, self.data, self.val, self.seed = fabric, member, tasks, data, val, seed
         self.network = network = build(member, tasks, data.pixels.shape[1]).to(memory_format=torch.channels_last)
+        self.pixels = resident(data.pixels, fabric.device)
         self.targets = _targets(member, tasks, data)
         if member.balance == "weights":
             for task in (name for name in tasks if TASKS[name].kind == "classification"):
@@ -228,12 +230,13 @@ class _Run:
         recipe = get("transforms", member.recipe)(self.data.pixels.shape[1], epoch_seed + fabric.global_rank)
         order = epoch_order(self.data, member, epoch_seed)
         share = _Share(fabric.global_rank, fabric.world_size)
+        source = batches(self.pixels, order, member.batch_size, recipe, share, fabric.device)
         size = size_in_epoch(member, self.full_size, number, getattr(network.backbone, "size_step", 8))
         network.preprocessing.image_size = size
         network.train()
         stand_still(self.early, number <= member.freeze_epochs, keep_gradients=fabric.world_size > 1)
         total, waited, started = 0.0, [0.0], perf_counter()
-        for step, batch in enumerate(ahead(batches(self.data, order, member.batch_size, recipe, share), waited), start=1):
+        for step, batch in enumerate(ahead(source, waited), start=1):
             total += self._step(number, step, *batch)
             progress.update(min(member.batch_size, len(self.data.ids)))
             scores = {"score": f"{score_of(self.history[-1], member):.3f}", "best": f"{self.best[0]:.3f}"} if self.history else {}
@@ -242,13 +245,12 @@ class _Run:
         figures: dict[str, float] = {"epoch": number, "lr": rate, "image_size": size, "train_loss": total / self.steps}
         self._validate(number, figures | {"epoch_s": seconds, "wait_s": waited[0]})
 
-    def _step(self, epoch: int, step: int, rows: np.ndarray, pixels: np.ndarray, mixing: Tensor | None) -> float:
+    def _step(self, epoch: int, step: int, rows: np.ndarray, faces: Tensor, mixing: Tensor | None) -> float:
         """The loss of a batch, whose gradients are added up, and used after every ``accumulate``-th."""
         fabric, member = self.fabric, self.member
         update = step % member.accumulate == 0 or step == self.steps
         together = min(member.accumulate, self.steps - (step - 1) // member.accumulate * member.accumulate)
         with _room_for(member):
-            faces = torch.from_numpy(pixels).to(fabric.device)
             truth = {
                 task: mixed(torch.from_numpy(target[rows]), mixing).to(fabric.device) for task, target in self.targets.items()
             }
@@ -547,22 +549,43 @@ class _Share:
     processes: int = 1
 
 
+def resident(pixels: np.ndarray, device: torch.device) -> Tensor:
+    """All training faces (N x S x S x C, uint8) in the device's memory, or in the machine's where they would take half of it."""
+    if device.type == "cuda" and pixels.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
+        return torch.from_numpy(pixels).to(device)
+    return torch.from_numpy(pixels)
+
+
 def batches(
-    data: Faces, order: np.ndarray, size: int, recipe: Recipe, share: _Share = _Share()
-) -> Iterator[tuple[np.ndarray, np.ndarray, Tensor | None]]:
-    """Batches of one epoch: row numbers (B), changed pixels (B x S x S x C, uint8), and how they were mixed (B x B)."""
+    pixels: Tensor,
+    order: np.ndarray,
+    size: int,
+    recipe: Recipe,
+    share: _Share = _Share(),
+    device: torch.device = _CPU,
+) -> Iterator[tuple[np.ndarray, Tensor, Tensor | None]]:
+    """Batches of one epoch: row numbers (B), changed faces (B x S x S x C, uint8, on ``device``), how they were mixed (B x B)."""
     mix = None
     if recipe.mixup or recipe.cutmix:
         mix = Mixup(recipe.mixup, recipe.cutmix, prob=recipe.mix_share, label_smoothing=0.0)
     for index in range(steps_an_epoch(len(order), size)):
         rows = order[index * size : (index + 1) * size][share.rank :: share.processes]
-        pixels = np.stack([recipe.face(face) for face in data.pixels[rows]])
+        faces = pixels[torch.from_numpy(rows).to(pixels.device)]
+        if at_once(device) and recipe.batch:
+            faces = recipe.batch(faces.to(device))
+        else:
+            faces = torch.from_numpy(np.stack([recipe.face(face) for face in faces.cpu().numpy()])).to(device)
         if mix is None or len(rows) % 2:
-            yield rows, pixels, None
+            yield rows, faces, None
             continue
         mix.num_classes = len(rows)
-        faces, mixing = mix(torch.from_numpy(pixels).permute(0, 3, 1, 2).float(), torch.arange(len(rows)))
-        yield rows, faces.round().to(torch.uint8).permute(0, 2, 3, 1).numpy(), mixing
+        blended, mixing = mix(faces.permute(0, 3, 1, 2).float(), torch.arange(len(rows)))
+        yield rows, blended.round().to(torch.uint8).permute(0, 2, 3, 1), mixing
+
+
+def at_once(device: torch.device) -> bool:
+    """Whether faces are changed in batches: a CPU has no time to lose to that, nor a GPU to faces one by one."""
+    return device.type != "cpu"
 
 
 def ahead(source: Iterator[Item], waited: list[float], depth: int = 4) -> Iterator[Item]:

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import albumentations as A
 import cv2
 import numpy as np
 import pandas as pd
@@ -18,6 +19,8 @@ from ferflow.exporters import Source
 from ferflow.model import EnsembleNetwork, build
 from ferflow.registry import KINDS, get, names
 from ferflow.tables import task_target
+from ferflow.transforms._steps import Move, changed, crp
+from ferflow.transforms._steps import recipe as recipe_of
 from ferflow.vocabulary import AGE_GROUPS, TASKS
 
 TIMM_VARIANTS = [
@@ -217,6 +220,61 @@ def test_a_recipe_keeps_shape_and_type_and_follows_its_seed(name, channels):
     assert all(a.shape == face.shape and a.dtype == np.uint8 for a in first)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert np.array_equal(face, before)
+
+
+def drawn_face(channels: int) -> np.ndarray:
+    """Something lopsided and smooth, with room to become darker and brighter, that has no pixel of 127."""
+    down, across = np.mgrid[0:48, 0:48] / 47
+    picture = 60 + 60 * down * across + 40 * np.exp(-20 * ((down - 0.3) ** 2 + (across - 0.7) ** 2))
+    picture = np.round(picture).astype(np.uint8)
+    picture[picture == 127] = 128
+    return np.repeat(picture[:, :, None], channels, axis=2)
+
+
+@pytest.mark.parametrize("name", names("transforms"))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_recipe_changes_a_batch_by_the_law_by_which_it_changes_faces(name, channels):
+    count, face = 3000, drawn_face(channels)
+    recipe = get("transforms", name)(48, 1)
+    single = np.stack([recipe.face(face) for _ in range(count)])
+    given = torch.tensor(np.stack([face] * count))
+    before = given.clone()
+    many = recipe.batch(given)
+    assert (many.dtype, many.shape) == (torch.uint8, given.shape)
+    assert torch.equal(given, before), "the faces of the next epoch"
+    assert torch.equal(many, get("transforms", name)(48, 1).batch(given)), "it follows its seed"
+    many = many.numpy()
+    pictures = [found.astype(float) for found in (single, many)]
+    for figure in (lambda one: one.mean(axis=0), lambda one: one.std(axis=0)):  # where a face is dark, and where it changes
+        assert np.abs(figure(pictures[0]) - figure(pictures[1])).max() < 4.5
+    for share in (0.05, 0.25, 0.5, 0.75, 0.95):
+        brightness = [np.quantile(found.mean(axis=(1, 2, 3)), share) for found in pictures]
+        contrast = [np.quantile(found.std(axis=(1, 2, 3)), share) for found in pictures]
+        erased = [np.quantile((found == 127).mean(axis=(1, 2, 3)), share) for found in pictures]
+        assert brightness[0] == pytest.approx(brightness[1], abs=2.5)
+        assert contrast[0] == pytest.approx(contrast[1], abs=1.5)
+        assert erased[0] == pytest.approx(erased[1], abs=0.012)
+    if channels == 3 and name != "none":
+        assert (many[..., 0] == many[..., 2]).all(), "grey stays grey"
+
+
+def test_a_batch_is_moved_as_opencv_moves_a_face():
+    face = drawn_face(1)
+    step = Move(turn=15, shift=0.12, zoom=0.15, slant=6)
+    found = changed(step, torch.tensor(np.stack([face] * 200)).permute(0, 3, 1, 2).float(), np.random.default_rng(3))
+    draw = np.random.default_rng(3)
+    linear, shift = step.change(lambda low, high: draw.uniform(low, high, 200), 48)
+    for index in range(200):
+        inner = linear[:, :, index]
+        centre = np.full(2, 23.5)
+        matrix = np.column_stack([inner, centre - inner @ centre + shift[:, index]])
+        expected = cv2.warpAffine(face, matrix, (48, 48), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        assert np.abs(found[index, 0].numpy() - expected).max() < 2, "OpenCV knows places to a 32nd of a pixel"
+
+
+def test_a_recipe_of_steps_that_have_no_form_for_batches_goes_face_by_face():
+    assert recipe_of([*crp(48), A.GaussNoise()], seed=1).batch is None
+    assert recipe_of(crp(48), seed=1).batch
 
 
 def test_crp_changes_faces():

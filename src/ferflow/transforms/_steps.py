@@ -1,21 +1,33 @@
-"""What several recipes share: albumentations' transforms as a function of a face, and one for all that moves pixels."""
+"""What recipes are made of: albumentations' transforms, and one of our own for all that moves pixels.
+
+Of such steps a recipe becomes two functions: one for a face, by albumentations, which is what a CPU has time for; and one
+for a whole batch on any device, as one face after the other cannot feed a GPU. Ranges and chances are read off the same
+steps. Both follow the same law; their random numbers are not the same. A step that has no form for batches here is no error:
+its recipe goes face by face everywhere.
+"""
 
 from collections.abc import Callable, Sequence
+from functools import singledispatch
 from typing import Any
 
 import albumentations as A
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ferflow.transforms import Recipe
 
 
-def albumented(steps: Sequence[Any], seed: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A sequence of albumentations' transforms as a function of a face; the same seed gives the same changes."""
+def recipe(steps: Sequence[Any], seed: int, **mixing: float) -> Recipe:
+    """The recipe of these steps; the same seed gives the same changes. ``mixing``: ``mixup``, ``cutmix``, ``mix_share``."""
     pipeline = A.Compose(list(steps), seed=seed)
 
     def augment(face: np.ndarray) -> np.ndarray:
         return np.asarray(pipeline(image=face)["image"]).reshape(face.shape)
 
-    return augment
+    return Recipe(augment, batched(steps, seed), **mixing)
 
 
 class Move(A.ImageOnlyTransform):
@@ -30,19 +42,26 @@ class Move(A.ImageOnlyTransform):
         super().__init__(p=1.0)
         self.turn, self.shift, self.zoom, self.slant, self.whole = turn, shift, zoom, slant, whole
 
+    def change(self, uniform: Callable[[float, float], Any], size: int) -> tuple[np.ndarray, np.ndarray]:
+        """A random change about the centre of a face of ``size`` x ``size`` pixels.
+
+        What its pixels' places are multiplied with (2 x 2), and then moved by (2). Where ``uniform(low, high)`` draws N numbers
+        at once, of N faces (2 x 2 x N and 2 x N).
+        """
+        angle, slant = np.deg2rad(uniform(-self.turn, self.turn)), np.tan(np.deg2rad(uniform(-self.slant, self.slant)))
+        scale = 1 + uniform(-self.zoom, self.zoom)
+        shift = np.array([uniform(-self.shift, self.shift) * size, uniform(-self.shift, self.shift) * size])
+        cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+        mirror = np.where(np.asarray(uniform(0.0, 1.0)) < 0.5, -1.0, 1.0)
+        linear = np.array([[cos * mirror, cos * slant - sin], [sin * mirror, sin * slant + cos]])
+        return linear, np.round(shift) if self.whole else shift
+
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """The matrix of this face's change, 2 x 3."""
-        height, width = params["shape"][:2]
-        draw = self.py_random.uniform
-        angle, slant = np.deg2rad(draw(-self.turn, self.turn)), np.tan(np.deg2rad(draw(-self.slant, self.slant)))
-        scale = 1 + draw(-self.zoom, self.zoom)
-        shift = np.array([draw(-self.shift, self.shift) * width, draw(-self.shift, self.shift) * height])
-        cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-        mirror = -1.0 if self.py_random.random() < 0.5 else 1.0
-        linear = np.array([[cos, -sin], [sin, cos]]) @ np.array([[mirror, slant], [0.0, 1.0]])
-        centre = np.array([(width - 1) / 2, (height - 1) / 2])
-        moved = centre - linear @ centre + (np.round(shift) if self.whole else shift)
-        return {"matrix": np.column_stack([linear, moved])}
+        size = params["shape"][0]
+        linear, shift = self.change(self.py_random.uniform, size)
+        centre = np.full(2, (size - 1) / 2)
+        return {"matrix": np.column_stack([linear, centre - linear @ centre + shift])}
 
     def apply(self, img: np.ndarray, matrix: np.ndarray, **params: Any) -> np.ndarray:
         """The changed face."""
@@ -53,3 +72,66 @@ class Move(A.ImageOnlyTransform):
 def crp(size: int) -> list[Any]:
     """The changes of the recipe ``crp``, for faces of ``size`` x ``size`` pixels; other recipes add to them."""
     return [Move(turn=10, shift=4 / size, whole=True)]
+
+
+def batched(steps: Sequence[Any], seed: int) -> Callable[[Tensor], Tensor] | None:
+    """Steps as a function of faces (N x S x S x C, uint8, on any device); None where one of them has no form for batches.
+
+    The random numbers are numpy's, so that every device makes the same changes.
+    """
+    if any(changed.dispatch(type(step)) is changed.dispatch(object) for step in steps):
+        return None
+    draw = np.random.default_rng(seed)
+
+    def augment(faces: Tensor) -> Tensor:
+        found = faces.permute(0, 3, 1, 2).float()
+        for step in steps:
+            chosen = torch.from_numpy(draw.random(len(found)) < step.p).to(found.device)
+            found = torch.where(chosen[:, None, None, None], changed(step, found, draw), found)
+        return found.round().to(torch.uint8).permute(0, 2, 3, 1)
+
+    return augment
+
+
+@singledispatch
+def changed(step: Any, faces: Tensor, draw: np.random.Generator) -> Tensor:
+    """Faces (N x C x S x S, 0 to 255), each of them changed as ``step`` changes one that it does not pass over."""
+    raise NotImplementedError
+
+
+@changed.register
+def _(step: Move, faces: Tensor, draw: np.random.Generator) -> Tensor:
+    linear, shift = step.change(lambda low, high: draw.uniform(low, high, len(faces)), faces.shape[-1])
+    back = np.linalg.inv(np.moveaxis(linear, 2, 0))  # from a place in the new picture to the one where it comes from
+    from_centre = back @ (shift.T[:, :, None] / ((faces.shape[-1] - 1) / 2))  # for torch the face reaches from -1 to 1
+    matrix = torch.from_numpy(np.concatenate([back, -from_centre], axis=2)).to(faces.device, faces.dtype)
+    places = F.affine_grid(matrix, list(faces.shape), align_corners=True)
+    return F.grid_sample(faces, places, padding_mode="reflection", align_corners=True)
+
+
+@changed.register
+def _(step: A.RandomBrightnessContrast, faces: Tensor, draw: np.random.Generator) -> Tensor:
+    contrast, brightness = (
+        _for_each(draw.uniform(low, high, len(faces)), faces) for low, high in (step.contrast_limit, step.brightness_limit)
+    )
+    return (faces * (1 + contrast) + 255 * brightness).clamp(0, 255)
+
+
+@changed.register
+def _(step: A.Erasing, faces: Tensor, draw: np.random.Generator) -> Tensor:
+    count, side = len(faces), faces.shape[-1]
+    low, high = step.ratio  # width / height
+    area = draw.uniform(step.scale[0], min(step.scale[1], low, 1 / high), count)  # shares of a face, within which it lies
+    ratio = draw.uniform(np.maximum(low, area), np.minimum(high, 1 / area))
+    height, width = np.round(side * np.sqrt(area / ratio)), np.round(side * np.sqrt(area * ratio))
+    top, left = (np.floor(draw.random(count) * (side - length + 1)) for length in (height, width))
+    places = torch.arange(side, device=faces.device)
+    rows, columns = places[:, None], places[None, :]
+    down = (rows >= _for_each(top, faces)) & (rows < _for_each(top + height, faces))
+    across = (columns >= _for_each(left, faces)) & (columns < _for_each(left + width, faces))
+    return faces.masked_fill(down & across, step.fill)
+
+
+def _for_each(values: np.ndarray, faces: Tensor) -> Tensor:
+    """A number for every face, on its device."""
+    return torch.from_numpy(values).to(faces.device, faces.dtype)[:, None, None, None]

@@ -4,11 +4,11 @@ import albumentations as A
 
 from ferflow.registry import register
 from ferflow.transforms import Recipe
-from ferflow.transforms._steps import albumented, crp
+from ferflow.transforms._steps import crp, recipe
 
 
 @register
 def build(size: int, seed: int) -> Recipe:
     """For faces of ``size`` x ``size`` pixels."""
     color = A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.8)
-    return Recipe(albumented([*crp(size), color], seed))
+    return recipe([*crp(size), color], seed)

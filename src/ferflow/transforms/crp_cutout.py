@@ -7,11 +7,11 @@ import albumentations as A
 
 from ferflow.registry import register
 from ferflow.transforms import Recipe
-from ferflow.transforms._steps import albumented, crp
+from ferflow.transforms._steps import crp, recipe
 
 
 @register
 def build(size: int, seed: int) -> Recipe:
     """For faces of ``size`` x ``size`` pixels."""
     erase = A.Erasing(scale=(0.01, 0.11), ratio=(0.3, 3.3), fill=127, p=0.5)
-    return Recipe(albumented([*crp(size), erase], seed))
+    return recipe([*crp(size), erase], seed)

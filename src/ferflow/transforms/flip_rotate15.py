@@ -2,10 +2,10 @@
 
 from ferflow.registry import register
 from ferflow.transforms import Recipe
-from ferflow.transforms._steps import Move, albumented
+from ferflow.transforms._steps import Move, recipe
 
 
 @register
 def build(size: int, seed: int) -> Recipe:
     """For faces of ``size`` x ``size`` pixels."""
-    return Recipe(albumented([Move(turn=15)], seed))
+    return recipe([Move(turn=15)], seed)

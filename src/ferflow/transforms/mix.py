@@ -2,10 +2,10 @@
 
 from ferflow.registry import register
 from ferflow.transforms import Recipe
-from ferflow.transforms._steps import albumented, crp
+from ferflow.transforms._steps import crp, recipe
 
 
 @register
 def build(size: int, seed: int) -> Recipe:
     """For faces of ``size`` x ``size`` pixels."""
-    return Recipe(albumented(crp(size), seed), mixup=0.2, cutmix=1.0)
+    return recipe(crp(size), seed, mixup=0.2, cutmix=1.0)

@@ -8,7 +8,7 @@ import albumentations as A
 
 from ferflow.registry import register
 from ferflow.transforms import Recipe
-from ferflow.transforms._steps import Move, albumented
+from ferflow.transforms._steps import Move, recipe
 
 
 @register
@@ -19,4 +19,4 @@ def build(size: int, seed: int) -> Recipe:
         A.RandomBrightnessContrast(brightness_limit=0.25, contrast_limit=0.25, p=0.8),
         A.Erasing(scale=(0.02, 0.16), ratio=(0.4, 2.5), fill=127, p=0.5),
     ]
-    return Recipe(albumented(steps, seed))
+    return recipe(steps, seed)

@@ -122,12 +122,14 @@ def bench_input(count: int, rounds: int, batch_size: int) -> None:
             sum(1 for _ in batches(torch.from_numpy(pixels), np.arange(count), batch_size, recipe))
             single, there, started = time.perf_counter() - started, resident(pixels, DEVICE), time.perf_counter()
             for start in range(0, count, batch_size):
-                recipe.batch(there[start : start + batch_size])
+                if recipe.batch:
+                    recipe.batch(there[start : start + batch_size])
             if DEVICE.type == "cuda":
                 torch.cuda.synchronize()
             found.append((count / single, count / (time.perf_counter() - started)))
         single, many = np.median(found, axis=0)
-        print(f"| {name} | {single:.0f} | {many:.0f} | {many / single:.2f} |", flush=True)
+        cells = f"{many:.0f} | {many / single:.2f}" if recipe.batch else "none | none"
+        print(f"| {name} | {single:.0f} | {cells} |", flush=True)
 
 
 def bench_layout(count: int, rounds: int) -> None:

@@ -221,13 +221,12 @@ class Job:
     def wait(self) -> int:
         """Its exit code; 1 when the companion went away before it could tell.
 
-        A companion that was about to end may have been connected to and never have taken the stage up: it did not
-        say so, and the stage is started in an interpreter of its own.
+        A companion that was about to end may have been connected to and never have taken the stage up: then it did not
+        say a word, and the stage is started in an interpreter of its own.
         """
         if self._client is not None and self._code is None:
-            reply = _read_line(self._client)
-            if reply.startswith(_TAKEN_UP):
-                self._code = int(reply[len(_TAKEN_UP) :] or 1)
+            if reply := _read_line(self._client):
+                self._code = int(reply.removeprefix(_TAKEN_UP) or 1)
             else:
                 self._client, self._process = None, self._anew()
         if self._process is not None:
@@ -262,6 +261,7 @@ def main() -> None:
         try:
             _serve(listener, accompanied)
         finally:
+            listener.close()  # who waits there goes on alone, and not only when the server has ended
             SOCKET.unlink(missing_ok=True)
 
 
@@ -295,10 +295,16 @@ def _serve(listener: socket.socket, accompanied: psutil.Process) -> None:
                 client, _ = listener.accept()
                 if (received := _receive(client)) is not None:
                     request, descriptors = received
-                    with suppress(OSError):
+                    try:
                         client.sendall(_TAKEN_UP)
+                    except OSError:  # whoever asked is gone
+                        client.close()
+                        for descriptor in descriptors:
+                            os.close(descriptor)
+                        continue
                     if request["preload"] and not preloaded:
-                        os.write(descriptors[0], b"loading libraries, once for the whole run\n")
+                        with suppress(OSError):  # nobody may read any more
+                            os.write(descriptors[0], b"loading libraries, once for the whole run\n")
                         _preload()
                         preloaded = True
                     children[_fork(request, descriptors, listener)] = client

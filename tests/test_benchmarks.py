@@ -30,4 +30,4 @@ def test_what_recipes_can_feed_is_measured(monkeypatch, capsys):
     runpy.run_path(str(ROOT / "benchmarks/training.py"), run_name="imported")["bench_input"](64, 1, 32)
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:]]
     assert [row[0].strip() for row in rows] == names("transforms")
-    assert all(float(cell) > 0 for row in rows for cell in row[1:])
+    assert all(float(cell) > 0 for row in rows for cell in row[1:] if cell.strip() != "none")

@@ -331,7 +331,7 @@ def test_where_faces_are_changed_in_batches_a_training_learns_as_well_and_follow
 
 def test_batches_are_changed_at_once_where_the_recipe_can():
     pixels, order = torch.zeros(8, 4, 4, 1, dtype=torch.uint8), np.arange(8)
-    recipe = Recipe(lambda face: face + 1, lambda faces: faces + 2)
+    recipe = Recipe(lambda face: face + 1, batch=lambda faces: faces + 2)
     assert all((faces == 1).all() for _, faces, _ in batches(pixels, order, 4, recipe))
     elsewhere = torch.device("meta")  # no device that computes, but none that is a CPU
     assert not at_once(torch.device("cpu"))
@@ -349,7 +349,8 @@ def test_on_a_gpu_faces_stay_there_and_come_changed_from_there(loaded, member):
     recipe = get("transforms", "crp")(32, 1)
     batch = next(batches(pixels, np.arange(16), 16, recipe, device=device))[1]
     assert batch.is_cuda
-    assert torch.equal(batch.cpu(), get("transforms", "crp")(32, 1).batch(torch.from_numpy(data.pixels[:16])))
+    here = get("transforms", "crp")(32, 1).batch(torch.from_numpy(data.pixels[:16]))
+    assert (batch.cpu().int() - here.int()).abs().max() <= 1, "but for rounding"
 
 
 def test_grey_faces_have_one_channel_and_splits_do_not_overlap(loaded):

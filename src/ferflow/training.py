@@ -168,7 +168,8 @@ class _Run:
         seed_everything(seed)
         self.fabric, self.member, self.tasks, self.data, self.val, self.seed = fabric, member, tasks, data, val, seed
         self.network = network = build(member, tasks, data.pixels.shape[1]).to(memory_format=torch.channels_last)
-        self.pixels = resident(data.pixels, fabric.device)
+        with _room_for(member):
+            self.pixels = resident(data.pixels, fabric.device if self.recipe(seed).batch else _CPU)
         self.targets = _targets(member, tasks, data)
         if member.balance == "weights":
             for task in (name for name in tasks if TASKS[name].kind == "classification"):
@@ -188,6 +189,11 @@ class _Run:
     def identity(self) -> str:
         """What a checkpoint must be of."""
         return fingerprint(self.member, self.tasks, self.data, self.val, self.seed)
+
+    def recipe(self, seed: int) -> Recipe:
+        """How the training faces are changed."""
+        recipe: Recipe = get("transforms", self.member.recipe)(self.data.pixels.shape[1], seed)
+        return recipe
 
     @property
     def judged(self) -> FaceNetwork:
@@ -227,7 +233,7 @@ class _Run:
         fabric, member, network = self.fabric, self.member, self.network
         epoch_seed = self.seed + 1000 * number  # an epoch depends on nothing but its number and the weights it begins with
         seed_everything(epoch_seed + fabric.global_rank)
-        recipe = get("transforms", member.recipe)(self.data.pixels.shape[1], epoch_seed + fabric.global_rank)
+        recipe = self.recipe(epoch_seed + fabric.global_rank)
         order = epoch_order(self.data, member, epoch_seed)
         share = _Share(fabric.global_rank, fabric.world_size)
         source = batches(self.pixels, order, member.batch_size, recipe, share, fabric.device)
@@ -236,11 +242,12 @@ class _Run:
         network.train()
         stand_still(self.early, number <= member.freeze_epochs, keep_gradients=fabric.world_size > 1)
         total, waited, started = 0.0, [0.0], perf_counter()
-        for step, batch in enumerate(ahead(source, waited), start=1):
-            total += self._step(number, step, *batch)
-            progress.update(min(member.batch_size, len(self.data.ids)))
-            scores = {"score": f"{score_of(self.history[-1], member):.3f}", "best": f"{self.best[0]:.3f}"} if self.history else {}
-            progress.set_postfix(loss=f"{total / step:.3f}", **scores, refresh=False)
+        scores = {"score": f"{score_of(self.history[-1], member):.3f}", "best": f"{self.best[0]:.3f}"} if self.history else {}
+        with _room_for(member):  # for the batches, too
+            for step, batch in enumerate(ahead(source, waited), start=1):
+                total += self._step(number, step, *batch)
+                progress.update(min(member.batch_size, len(self.data.ids)))
+                progress.set_postfix(loss=f"{total / step:.3f}", **scores, refresh=False)
         seconds, rate = perf_counter() - started, self.schedule.rate
         figures: dict[str, float] = {"epoch": number, "lr": rate, "image_size": size, "train_loss": total / self.steps}
         self._validate(number, figures | {"epoch_s": seconds, "wait_s": waited[0]})
@@ -250,18 +257,15 @@ class _Run:
         fabric, member = self.fabric, self.member
         update = step % member.accumulate == 0 or step == self.steps
         together = min(member.accumulate, self.steps - (step - 1) // member.accumulate * member.accumulate)
-        with _room_for(member):
-            truth = {
-                task: mixed(torch.from_numpy(target[rows]), mixing).to(fabric.device) for task, target in self.targets.items()
-            }
-            with fabric.no_backward_sync(self.wrapped, enabled=not update):
-                raw = {task: value.float() for task, value in self.wrapped(faces).items()}
-                loss = self.network.loss(raw, truth, member.task_weights)
-                if not torch.isfinite(loss):
-                    raise _diverged(loss, epoch, step, self.schedule.rate, [self.data.ids[row] for row in rows])
-                fabric.backward(loss / together)
-            if update:
-                self._update(epoch)
+        truth = {task: mixed(torch.from_numpy(target[rows]), mixing).to(fabric.device) for task, target in self.targets.items()}
+        with fabric.no_backward_sync(self.wrapped, enabled=not update):
+            raw = {task: value.float() for task, value in self.wrapped(faces).items()}
+            loss = self.network.loss(raw, truth, member.task_weights)
+            if not torch.isfinite(loss):
+                raise _diverged(loss, epoch, step, self.schedule.rate, [self.data.ids[row] for row in rows])
+            fabric.backward(loss / together)
+        if update:
+            self._update(epoch)
         return loss.item()
 
     def _update(self, epoch: int) -> None:
@@ -570,7 +574,7 @@ def batches(
         mix = Mixup(recipe.mixup, recipe.cutmix, prob=recipe.mix_share, label_smoothing=0.0)
     for index in range(steps_an_epoch(len(order), size)):
         rows = order[index * size : (index + 1) * size][share.rank :: share.processes]
-        faces = pixels[torch.from_numpy(rows).to(pixels.device)]
+        faces = pixels[torch.from_numpy(rows).to(pixels.device, non_blocking=True)]
         if at_once(device) and recipe.batch:
             faces = recipe.batch(faces.to(device))
         else:

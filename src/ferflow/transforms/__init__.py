@@ -23,7 +23,7 @@ class Recipe:
     """
 
     face: Callable[[np.ndarray], np.ndarray]
-    batch: Callable[[Tensor], Tensor] | None = None
     mixup: float = 0.0
     cutmix: float = 0.0
     mix_share: float = 1.0
+    batch: Callable[[Tensor], Tensor] | None = None

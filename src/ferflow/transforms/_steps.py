@@ -7,7 +7,6 @@ its recipe goes face by face everywhere.
 """
 
 from collections.abc import Callable, Sequence
-from functools import singledispatch
 from typing import Any
 
 import albumentations as A
@@ -27,7 +26,7 @@ def recipe(steps: Sequence[Any], seed: int, **mixing: float) -> Recipe:
     def augment(face: np.ndarray) -> np.ndarray:
         return np.asarray(pipeline(image=face)["image"]).reshape(face.shape)
 
-    return Recipe(augment, batched(steps, seed), **mixing)
+    return Recipe(augment, batch=batched(steps, seed), **mixing)
 
 
 class Move(A.ImageOnlyTransform):
@@ -74,51 +73,65 @@ def crp(size: int) -> list[Any]:
     return [Move(turn=10, shift=4 / size, whole=True)]
 
 
+Change = Callable[[Any, Tensor, np.random.Generator], Tensor]  # a step, faces (N x C x S x S, 0 to 255): each changed anew
+
+_CHANGES: dict[type, tuple[Change, Callable[[Any], bool]]] = {}
+
+
+def changes(kind: type, when: Callable[[Any], bool] = lambda step: True) -> Callable[[Change], Change]:
+    """Registers how steps of a kind change a batch, where their options are such that it can."""
+
+    def register(change: Change) -> Change:
+        _CHANGES[kind] = (change, when)
+        return change
+
+    return register
+
+
 def batched(steps: Sequence[Any], seed: int) -> Callable[[Tensor], Tensor] | None:
     """Steps as a function of faces (N x S x S x C, uint8, on any device); None where one of them has no form for batches.
 
-    The random numbers are numpy's, so that every device makes the same changes.
+    The random numbers are numpy's, so that every device makes the same changes, but for rounding.
     """
-    if any(changed.dispatch(type(step)) is changed.dispatch(object) for step in steps):
+    if not all(type(step) in _CHANGES and _CHANGES[type(step)][1](step) for step in steps):
         return None
     draw = np.random.default_rng(seed)
 
     def augment(faces: Tensor) -> Tensor:
         found = faces.permute(0, 3, 1, 2).float()
         for step in steps:
-            chosen = torch.from_numpy(draw.random(len(found)) < step.p).to(found.device)
-            found = torch.where(chosen[:, None, None, None], changed(step, found, draw), found)
+            chosen = _for_each(draw.random(len(found)) < step.p, found) > 0
+            found = torch.where(chosen, _CHANGES[type(step)][0](step, found, draw), found)
         return found.round().to(torch.uint8).permute(0, 2, 3, 1)
 
     return augment
 
 
-@singledispatch
-def changed(step: Any, faces: Tensor, draw: np.random.Generator) -> Tensor:
-    """Faces (N x C x S x S, 0 to 255), each of them changed as ``step`` changes one that it does not pass over."""
-    raise NotImplementedError
-
-
-@changed.register
-def _(step: Move, faces: Tensor, draw: np.random.Generator) -> Tensor:
+@changes(Move)
+def moved(step: Move, faces: Tensor, draw: np.random.Generator) -> Tensor:
+    """As ``Move`` moves one."""
     linear, shift = step.change(lambda low, high: draw.uniform(low, high, len(faces)), faces.shape[-1])
     back = np.linalg.inv(np.moveaxis(linear, 2, 0))  # from a place in the new picture to the one where it comes from
     from_centre = back @ (shift.T[:, :, None] / ((faces.shape[-1] - 1) / 2))  # for torch the face reaches from -1 to 1
-    matrix = torch.from_numpy(np.concatenate([back, -from_centre], axis=2)).to(faces.device, faces.dtype)
+    matrix = torch.from_numpy(np.concatenate([back, -from_centre], axis=2)).to(faces, non_blocking=True)
     places = F.affine_grid(matrix, list(faces.shape), align_corners=True)
     return F.grid_sample(faces, places, padding_mode="reflection", align_corners=True)
 
 
-@changed.register
-def _(step: A.RandomBrightnessContrast, faces: Tensor, draw: np.random.Generator) -> Tensor:
+@changes(A.RandomBrightnessContrast, when=lambda step: step.brightness_by_max and not step.ensure_safe_range)
+def shone_on(step: A.RandomBrightnessContrast, faces: Tensor, draw: np.random.Generator) -> Tensor:
+    """Brighter or darker, and with more contrast or less."""
     contrast, brightness = (
         _for_each(draw.uniform(low, high, len(faces)), faces) for low, high in (step.contrast_limit, step.brightness_limit)
     )
     return (faces * (1 + contrast) + 255 * brightness).clamp(0, 255)
 
 
-@changed.register
-def _(step: A.Erasing, faces: Tensor, draw: np.random.Generator) -> Tensor:
+@changes(
+    A.Erasing, when=lambda step: isinstance(step.fill, int | float) and step.scale[0] <= min(step.ratio[0], 1 / step.ratio[1])
+)
+def erased(step: A.Erasing, faces: Tensor, draw: np.random.Generator) -> Tensor:
+    """Without a rectangle."""
     count, side = len(faces), faces.shape[-1]
     low, high = step.ratio  # width / height
     area = draw.uniform(step.scale[0], min(step.scale[1], low, 1 / high), count)  # shares of a face, within which it lies
@@ -133,5 +146,5 @@ def _(step: A.Erasing, faces: Tensor, draw: np.random.Generator) -> Tensor:
 
 
 def _for_each(values: np.ndarray, faces: Tensor) -> Tensor:
-    """A number for every face, on its device."""
-    return torch.from_numpy(values).to(faces.device, faces.dtype)[:, None, None, None]
+    """A number for every face, on its device; nobody waits for what that device is doing."""
+    return torch.from_numpy(values).to(faces, non_blocking=True)[:, None, None, None]

@@ -7,4 +7,4 @@ from ferflow.transforms import Recipe
 @register
 def build(size: int, seed: int) -> Recipe:
     """The identity."""
-    return Recipe(lambda face: face, lambda faces: faces)
+    return Recipe(lambda face: face, batch=lambda faces: faces)

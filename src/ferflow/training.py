@@ -574,11 +574,10 @@ def batches(
         mix = Mixup(recipe.mixup, recipe.cutmix, prob=recipe.mix_share, label_smoothing=0.0)
     for index in range(steps_an_epoch(len(order), size)):
         rows = order[index * size : (index + 1) * size][share.rank :: share.processes]
-        faces = pixels[torch.from_numpy(rows).to(pixels.device, non_blocking=True)]
         if at_once(device) and recipe.batch:
-            faces = recipe.batch(faces.to(device))
-        else:
-            faces = torch.from_numpy(np.stack([recipe.face(face) for face in faces.cpu().numpy()])).to(device)
+            faces = recipe.batch(pixels[torch.from_numpy(rows).to(pixels.device, non_blocking=True)].to(device))
+        else:  # numpy alone: torch would start threads of its own here, which the network's would have to wait for
+            faces = torch.from_numpy(np.stack([recipe.face(face) for face in pixels.numpy()[rows]])).to(device)
         if mix is None or len(rows) % 2:
             yield rows, faces, None
             continue

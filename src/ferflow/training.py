@@ -576,7 +576,7 @@ def batches(
         rows = order[index * size : (index + 1) * size][share.rank :: share.processes]
         if at_once(device) and recipe.batch:
             faces = recipe.batch(pixels[torch.from_numpy(rows).to(pixels.device, non_blocking=True)].to(device))
-        else:  # numpy alone: torch would start threads of its own here, which the network's would have to wait for
+        else:  # by numpy: torch's threads of this thread may compete with the network's
             faces = torch.from_numpy(np.stack([recipe.face(face) for face in pixels.numpy()[rows]])).to(device)
         if mix is None or len(rows) % 2:
             yield rows, faces, None

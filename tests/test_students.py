@@ -96,6 +96,24 @@ def test_the_report_holds_it_all():
     assert "model-index" in card
 
 
+def test_a_student_is_shown_what_its_teacher_answers(monkeypatch):
+    asked, shown = [], []
+
+    def answer(teacher, pixels):
+        draw = np.random.default_rng(0)
+        asked.append({task: draw.random((len(pixels), 3)) for task in teacher.tasks})
+        return asked[0]
+
+    monkeypatch.setattr(distil, "ask", answer)
+    monkeypatch.setattr(distil, "train_and_write", lambda settings, name, student, tasks, data, folder: shown.append(data) or {})
+    distil.run("small")
+    (answers,), (data,) = asked, shown
+    assert set(data["train"].soft) == {"expression", "age", "gender", "race"}
+    assert all(np.array_equal(data["train"].soft[task], answers[task]) for task in data["train"].soft)
+    assert len(data["train"].ids) == len(answers["expression"])
+    assert not data["val"].soft, "it is judged by labels"
+
+
 def test_a_teacher_says_the_same_of_a_face_and_its_mirror_image():
     settings = params.load()
     teacher = load_ensemble(
@@ -184,6 +202,10 @@ def test_the_table_of_fer2013_keeps_what_is_not_here_and_says_what_was_measured(
     assert again.loc["rgb", "commit"] == "older", "the same weights, the same row"
     text = params.Path("reports/benchmarks/fer2013.md").read_text()
     assert "| vit_tiny | 69.85 validation |" in " ".join(text.split())
+    columns = "validation|leak-free|macro F1|M parameters|GMAC|accuracy/GMAC|faces/s|minutes|epochs|pretrained|seed|machine"
+    head = [cell.strip() for cell in next(line for line in text.splitlines() if line.startswith("| member")).split("|")]
+    assert set(columns.split("|")) <= set(head)
+    assert "test [95 %]" in head
     assert "custom_cnn (64.4 test)" in text.partition("Not trained here yet:")[2]
 
 

@@ -96,6 +96,45 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_step_rate_and_ids(loaded, me
         train(member.model_copy(update={"lr": 1e30}), tasks, faces["gray"]["train"], faces["gray"]["val"], seed=1)
 
 
+@pytest.mark.parametrize("broken", [3, 6])  # of six steps
+def test_the_step_whose_loss_is_not_finite_is_the_one_that_is_named(loaded, member, monkeypatch, broken):
+    tasks, faces = loaded
+    data, losses, shown = faces["gray"]["train"], [], []
+    loss, made = FaceNetwork.loss, training.batches
+
+    def nan_once(self, *given, **how):
+        losses.append(loss(self, *given, **how))
+        return losses[-1] * (float("nan") if len(losses) == broken else 1.0)
+
+    def watched(*given, **how):
+        for batch in made(*given, **how):
+            shown.append(batch[0])
+            yield batch
+
+    monkeypatch.setattr(FaceNetwork, "loss", nan_once)
+    monkeypatch.setattr(training, "batches", watched)
+    falling = member.model_copy(update={"schedule": "cosine", "warmup": 0.0, "lr": 0.02, "epochs": 1})
+    with pytest.raises(DivergedError) as caught:
+        train(falling, tasks, data, faces["gray"]["val"], 1)
+    rate = 0.02 * (0.001 + 0.999 * (1 + np.cos(np.pi * (broken - 1) / 6)) / 2)
+    assert str(caught.value).startswith(f"loss nan at epoch 1, step {broken}, lr {rate:.2g}: ")
+    assert str(caught.value).endswith("ids of the batch: " + ", ".join(data.ids[row] for row in shown[broken - 1]))
+
+
+def test_the_validation_loss_is_a_mean_over_what_has_labels_however_faces_lie(loaded, member):
+    tasks, faces = loaded
+    val = faces["gray"]["val"]
+    first = np.arange(len(val.ids)) < 10  # as a union of two sets: some faces have a gender, then others an expression
+    sets = {"expression": np.where(first, -1, val.targets["expression"]), "gender": np.where(first, val.targets["gender"], -1)}
+    union = Faces(val.ids, val.pixels, {task: sets.get(task, blank(target)) for task, target in val.targets.items()})
+    network = build(member, tasks, 32).eval()
+    told = [validate(network, union, member.model_copy(update={"batch_size": size}))["val_loss"] for size in (2, 10, 64)]
+    with torch.no_grad():
+        raw = network(torch.from_numpy(union.pixels))
+    each = {task: network.heads[task].loss(raw[task], torch.from_numpy(sets[task])).item() for task in sets}
+    assert told == pytest.approx([sum(member.task_weights[task] * value for task, value in each.items())] * 3, rel=1e-5)
+
+
 def blank(target):
     return np.full_like(target, -1 if target.dtype == np.int64 else np.nan)
 
@@ -281,6 +320,39 @@ def test_the_last_batches_of_an_epoch_count_as_much_as_the_others(loaded, member
 
     two, five = moved(2), moved(5)  # the epoch has two batches: a group of five has but two, too
     assert all(torch.equal(two[name], five[name]) for name in two)
+
+
+def without_chance(member, update):
+    """A member whose step depends on its faces alone, not on which of them stand in one batch."""
+    still = {"backbone": "vit", "options": {"depth": 1, "drop_path_rate": 0.0}, "recipe": "none", "dropout": 0.0, "clip": 0.0}
+    return member.model_copy(update=still | {"optimizer": "sgd", "schedule": "constant", "warmup": 0.0, "epochs": 1} | update)
+
+
+def alike(one, other):
+    first, second = one.network.state_dict(), other.network.state_dict()
+    return all(torch.allclose(first[name], second[name], rtol=1e-4, atol=1e-6) for name in first)
+
+
+def test_gradients_that_are_added_up_are_those_of_one_large_batch(loaded, member):
+    tasks, faces = loaded
+    only, data, val = {"expression": tasks["expression"]}, faces["gray"]["train"], faces["gray"]["val"]
+    batches_of = {32: 3, 96: 1}
+    one, large = (
+        train(without_chance(member, {"batch_size": size, "accumulate": count}), only, data, val, 1)
+        for size, count in batches_of.items()
+    )
+    assert alike(one, large)
+    assert not alike(one, train(without_chance(member, {"batch_size": 32, "accumulate": 1}), only, data, val, 1))
+
+
+def test_a_step_of_two_processes_is_that_of_one(loaded, member):
+    tasks, faces = loaded
+    only, data, val = {"expression": tasks["expression"]}, faces["gray"]["train"], faces["gray"]["val"]
+    alone, both = (
+        train(without_chance(member, {"batch_size": 48, "devices": devices}), only, data, val, 1) for devices in (1, 2)
+    )
+    assert alike(alone, both), "two steps of 48 faces, shared by two"
+    assert both.history[0]["val_loss"] == pytest.approx(alone.history[0]["val_loss"], rel=1e-4)
 
 
 def test_a_head_of_another_kind_is_refused(member):
@@ -560,7 +632,7 @@ def test_two_processes_learn_what_one_learns(loaded, member):
     assert [row["epoch"] for row in both.history] == list(range(1, 13))
     best = [max(row["val_accuracy"] for row in run.history) for run in (alone, both)]
     assert min(best) > 0.4, "chance is 0.125"
-    assert abs(best[0] - best[1]) < 0.2, "96 faces: 0.2 is about two standard errors of a difference"
+    assert abs(best[0] - best[1]) < 0.15, "96 faces: two standard errors of a difference, of shares of a half"
 
 
 def test_two_machines_share_a_training_and_the_first_has_the_result(loaded, member, tmp_path):
@@ -629,6 +701,8 @@ def test_the_early_layers_of_parallel_branches_are_early_in_each():
     whole = [name for name, module in backbone.named_modules() if any(module is one for one in early)]
     assert {name.split(".")[1] for name in whole} == {"eyes", "mouth", "face"}
     assert not any(name.startswith("judge") for name in whole)
+    everything = {id(module) for module in early_modules(backbone, 1.0)}
+    assert all(id(module) in everything for module in backbone.modules() if list(module.parameters(recurse=False)))
 
 
 def test_pictures_grow_and_are_whole_at_the_end(loaded, member):
@@ -640,6 +714,29 @@ def test_pictures_grow_and_are_whole_at_the_end(loaded, member):
     trained = train(growing.model_copy(update={"epochs": 2}), tasks, faces["gray"]["train"], faces["gray"]["val"], 1)
     assert [row["image_size"] for row in trained.history] == [16, 24]
     assert trained.network.preprocessing.image_size == 32
+
+
+def test_a_transformer_of_timms_that_knows_one_size_learns_at_that_size(loaded, member):
+    tasks, faces = loaded
+    update = {"backbone": "timm", "variant": "vit_tiny_patch16_224", "options": {"depth": 1}, "progressive": 0.5, "epochs": 2}
+    history = train(member.model_copy(update=update), tasks, faces["gray"]["train"], faces["gray"]["val"], 1).history
+    assert [row["image_size"] for row in history] == [32, 32]
+
+
+def test_weights_of_classes_reach_the_loss_of_every_classification(loaded, member, monkeypatch):
+    tasks, faces = loaded
+    data, weighed, seen = faces["gray"]["train"], member.model_copy(update={"balance": "weights", "epochs": 1}), []
+    loss = FaceNetwork.loss
+
+    def watched(self, *given, **how):
+        seen.append({task: self.heads[task].class_weights for task in ("expression", "age", "gender", "race")})
+        return loss(self, *given, **how)
+
+    monkeypatch.setattr(FaceNetwork, "loss", watched)
+    train(weighed, tasks, data, faces["gray"]["val"], 1)
+    for task, found in seen[0].items():
+        assert torch.equal(found, class_weights(data.targets[task], len(tasks[task])))
+    assert seen[0]["age"].std() > 0, "its groups are not equally large"
 
 
 def test_classes_are_weighed_by_n_over_k_n_and_drawn_equally_often():
@@ -715,12 +812,19 @@ def test_training_stops_when_it_gets_no_better(loaded, member):
     assert len(trained.history) - trained.best_epoch == 2
 
 
-@pytest.mark.parametrize(("where", "what"), [(FaceNetwork, "loss"), (torch.optim.SGD, "step")])
-def test_a_batch_that_does_not_fit_names_the_size_to_try(loaded, member, monkeypatch, where, what):
+@pytest.mark.parametrize(
+    ("where", "what", "error"),
+    [
+        (FaceNetwork, "loss", RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")),
+        (torch.optim.SGD, "step", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")),
+        (np, "stack", MemoryError("Unable to allocate 9.00 GiB for an array")),
+    ],
+)  # fmt: skip
+def test_a_batch_that_does_not_fit_names_the_size_to_try(loaded, member, monkeypatch, where, what, error):
     tasks, faces = loaded
 
     def full(*_args, **_kwargs):
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9999999999 bytes")
+        raise error
 
     monkeypatch.setattr(where, what, full)
     small = member.model_copy(update={"optimizer": "sgd"})
@@ -735,6 +839,9 @@ def test_views_are_averaged_in_every_prediction(loaded, member):
         network = build(member.model_copy(update={"tta": tta}), tasks, 32).eval()
         seen = views(torch.from_numpy(pixels), tta)
         assert len(seen) == count
+        if tta == "ten_crop":  # 28 of 32 pixels
+            corners = [pixels[:, :28, :28], pixels[:, :28, 4:], pixels[:, 4:, :28], pixels[:, 4:, 4:], pixels[:, 2:30, 2:30]]
+            assert all(np.array_equal(view, crop) for view, crop in zip(seen[::2], corners, strict=True))
         with torch.no_grad():
             each = [network.heads["expression"].outputs(network(view)["expression"]) for view in seen]
         assert predict(network, pixels)["expression"] == pytest.approx(torch.stack(each).mean(0).numpy(), abs=1e-6)

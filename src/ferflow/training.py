@@ -157,6 +157,17 @@ def _error_of(result: Path) -> Exception | None:
     return None
 
 
+@dataclass(frozen=True)
+class _Queued:
+    """A step that was begun: its number, learning rate, row numbers, and the loss that it will have."""
+
+    epoch: int
+    step: int
+    rate: float
+    rows: np.ndarray
+    loss: Tensor
+
+
 class _Run:
     """A member's training, as one process does it: what a step changes, and what a checkpoint keeps of it."""
 
@@ -242,18 +253,35 @@ class _Run:
         network.train()
         stand_still(self.early, number <= member.freeze_epochs, keep_gradients=fabric.world_size > 1)
         total, waited, started = 0.0, [0.0], perf_counter()
+        last: _Queued | None = None
         scores = {"score": f"{score_of(self.history[-1], member):.3f}", "best": f"{self.best[0]:.3f}"} if self.history else {}
         with _room_for(member):  # for the batches, too
             for step, batch in enumerate(ahead(source, waited), start=1):
-                total += self._step(number, step, *batch)
+                rate = self.schedule.rate
+                queued = _Queued(number, step, rate, batch[0], self._step(number, step, *batch))
+                if last:  # asked for only now, so that a GPU has the next step to do meanwhile
+                    total += self._value(last)
+                    progress.set_postfix(loss=f"{total / last.step:.3f}", **scores, refresh=False)
                 progress.update(min(member.batch_size, len(self.data.ids)))
-                progress.set_postfix(loss=f"{total / step:.3f}", **scores, refresh=False)
+                last = queued
+            if last:
+                total += self._value(last)
+                progress.set_postfix(loss=f"{total / last.step:.3f}", **scores, refresh=False)
         seconds, rate = perf_counter() - started, self.schedule.rate
         figures: dict[str, float] = {"epoch": number, "lr": rate, "image_size": size, "train_loss": total / self.steps}
         self._validate(number, figures | {"epoch_s": seconds, "wait_s": waited[0]})
 
-    def _step(self, epoch: int, step: int, rows: np.ndarray, faces: Tensor, mixing: Tensor | None) -> float:
-        """The loss of a batch, whose gradients are added up, and used after every ``accumulate``-th."""
+    def _value(self, queued: _Queued) -> float:
+        """The loss of a step; waits until it is computed. Raises ``DivergedError`` where it is not finite."""
+        loss = queued.loss.item()
+        if not math.isfinite(loss):
+            where = f"loss {loss} at epoch {queued.epoch}, step {queued.step}, lr {queued.rate:.2g}"
+            ids = ", ".join(self.data.ids[row] for row in queued.rows)
+            raise DivergedError(f"{where}: {_CALMER}; ids of the batch: {ids}")
+        return loss
+
+    def _step(self, epoch: int, step: int, rows: np.ndarray, faces: Tensor, mixing: Tensor | None) -> Tensor:
+        """The loss of a batch, whose gradients are added up, and used after every ``accumulate``-th; nothing is waited for."""
         fabric, member = self.fabric, self.member
         update = step % member.accumulate == 0 or step == self.steps
         together = min(member.accumulate, self.steps - (step - 1) // member.accumulate * member.accumulate)
@@ -261,12 +289,10 @@ class _Run:
         with fabric.no_backward_sync(self.wrapped, enabled=not update):
             raw = {task: value.float() for task, value in self.wrapped(faces).items()}
             loss = self.network.loss(raw, truth, member.task_weights)
-            if not torch.isfinite(loss):
-                raise _diverged(loss, epoch, step, self.schedule.rate, [self.data.ids[row] for row in rows])
             fabric.backward(loss / together)
         if update:
             self._update(epoch)
-        return loss.item()
+        return loss.detach()
 
     def _update(self, epoch: int) -> None:
         if epoch <= self.member.freeze_epochs:
@@ -323,18 +349,13 @@ def _train_here(result: Path, run: _Run, checkpoint: Path | None, report: Report
         torch.save((run.best[2], run.history, run.best[1]), result)
 
 
-def _diverged(loss: Tensor, epoch: int, step: int, rate: float, ids: list[str]) -> DivergedError:
-    where = f"loss {loss.item()} at epoch {epoch}, step {step}, lr {rate:.2g}"
-    return DivergedError(f"{where}: {_CALMER}; ids of the batch: {', '.join(ids)}")
-
-
 @contextmanager
 def _room_for(member: Member) -> Iterator[None]:
     """A memory that is full becomes an error that says what to try, for two processes as for one."""
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
             raise
         least = 2 * member.devices * member.nodes
         size = member.batch_size // 2 // least * least
@@ -452,12 +473,19 @@ def mixed(target: Tensor, mixing: Tensor | None) -> Tensor:
 
 
 def early_modules(backbone: nn.Module, share: float) -> list[nn.Module]:
-    """The first ``share`` of the layers with weights, in the order of the backbone (of each of its ``branches``, if any)."""
-    found = []
-    for part in getattr(backbone, "branches", [backbone]):
-        layers = [module for module in part.modules() if any(True for _ in module.parameters(recurse=False))]
-        found += layers[: max(1, round(share * len(layers)))]
-    return found
+    """The first ``share`` of the layers with weights, in the order of the backbone; ``branches``, if any, go side by side,
+    before what follows them."""
+    branches = [_layers(part) for part in getattr(backbone, "branches", [])]
+    within = {id(layer) for branch in branches for layer in branch}
+    after = [layer for layer in _layers(backbone) if id(layer) not in within]
+    deepest = max((len(branch) for branch in branches), default=0)
+    depth = max(1, round(share * (deepest + len(after))))
+    found = [layer for branch in branches for layer in branch[: max(1, round(min(1.0, depth / deepest) * len(branch)))]]
+    return found + after[: max(0, depth - deepest)]
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    return [layer for layer in module.modules() if any(True for _ in layer.parameters(recurse=False))]
 
 
 def stand_still(modules: list[nn.Module], frozen: bool, keep_gradients: bool) -> None:
@@ -648,16 +676,13 @@ def validate(network: FaceNetwork, val: Faces, member: Member) -> dict[str, floa
     """
     network.eval()
     device = next(network.parameters()).device
-    total, parts = 0.0, []
-    for start in range(0, len(val.ids), member.batch_size):  # what fits with gradients fits without
-        rows = slice(start, start + member.batch_size)
-        raw = network(torch.from_numpy(val.pixels[rows]).to(device))
-        targets = {task: torch.from_numpy(val.targets[task][rows]).to(device) for task in raw}
-        total += network.loss(raw, targets, member.task_weights, learned=False).item() * len(val.ids[rows])
-        parts.append({task: network.heads[task].outputs(raw[task]).cpu().numpy() for task in raw})  # type: ignore[operator]
-    figures = {"val_loss": total / len(val.ids)}
-    for task in parts[0]:
-        found, truth = np.concatenate([part[task] for part in parts]), val.targets[task]
+    starts = range(0, len(val.ids), member.batch_size)  # what fits with gradients fits without
+    parts = [network(torch.from_numpy(val.pixels[start : start + member.batch_size]).to(device)) for start in starts]
+    raw = {task: torch.cat([part[task] for part in parts]) for task in parts[0]}
+    targets = {task: torch.from_numpy(val.targets[task]).to(device) for task in raw}
+    figures = {"val_loss": network.loss(raw, targets, member.task_weights, learned=False).item()}  # a mean over all of a label
+    for task, value in raw.items():
+        found, truth = network.heads[task].outputs(value).cpu().numpy(), val.targets[task]  # type: ignore[operator]
         if TASKS[task].kind == "affect":
             known = ~np.isnan(truth).any(axis=1)
             if known.any():

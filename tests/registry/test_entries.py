@@ -231,6 +231,42 @@ def drawn_face(channels: int) -> np.ndarray:
     return np.repeat(picture[:, :, None], channels, axis=2)
 
 
+def where_it_went(recipe, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of changed faces: whether they are mirrored, degrees that they are turned, pixels that their centre moved (N x 2)."""
+    dots = np.array([[23.5, 23.5], [23.5, 33.5], [33.5, 23.5]])  # row, column; the first in the middle
+    down, across = np.mgrid[0:48, 0:48]
+    face = np.stack([250 * np.exp(-((down - row) ** 2 + (across - column) ** 2) / 4) for row, column in dots], axis=2)
+    found = np.stack([recipe.face(face.astype(np.uint8)) for _ in range(count)]).astype(float)
+    total = found.sum(axis=(1, 2))
+    centres = np.stack([np.einsum("nhwc,hw->nc", found, place) / total for place in (down, across)], axis=2)
+    (up, right), (low, left) = (centres[:, 1] - centres[:, 0]).T, (centres[:, 2] - centres[:, 0]).T
+    mirrored = right * low - left * up < 0
+    turned = np.degrees(np.arctan2(left, low))
+    return mirrored, turned, centres[:, 0] - dots[0]
+
+
+@pytest.mark.parametrize(("name", "turn", "shift"), [("crp", 10, 4), ("flip_rotate15", 15, 0), ("none", 0, 0)])
+def test_a_recipe_turns_moves_and_mirrors_as_far_as_its_page_says(name, turn, shift):
+    mirrored, turned, moved = where_it_went(get("transforms", name)(48, 1), 2000)
+    assert mirrored.mean() == pytest.approx(0.0 if name == "none" else 0.5, abs=0.04)
+    assert np.abs(turned).max() == pytest.approx(turn, abs=0.5)
+    assert np.abs(turned).mean() == pytest.approx(turn / 2, abs=0.3), "evenly"
+    assert np.abs(moved).max(axis=0) == pytest.approx([shift, shift], abs=0.3)
+
+
+def test_brightness_contrast_and_erasing_go_as_far_as_their_recipes_say():
+    flat, color = np.full((48, 48, 1), 100, np.uint8), get("transforms", "crp_color")(48, 1)
+    levels = np.array([color.face(flat).mean() for _ in range(2000)])
+    assert (np.abs(levels - 100) > 0.5).mean() == pytest.approx(0.8, abs=0.04), "of four in five"
+    assert levels.min() == pytest.approx(100 * 0.8 - 0.2 * 255, abs=4)
+    assert levels.max() == pytest.approx(100 * 1.2 + 0.2 * 255, abs=4)
+    cut = get("transforms", "crp_cutout")(48, 1)
+    erased = np.array([(cut.face(flat) == 127).mean() for _ in range(2000)])
+    assert (erased > 0).mean() == pytest.approx(0.5, abs=0.04)
+    assert erased[erased > 0].min() == pytest.approx(0.01, abs=0.005)
+    assert erased.max() == pytest.approx(0.11, abs=0.01)
+
+
 @pytest.mark.parametrize("name", names("transforms"))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_recipe_changes_a_batch_by_the_law_by_which_it_changes_faces(name, channels):

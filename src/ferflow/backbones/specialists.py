@@ -1,4 +1,4 @@
-"""Backbone ``specialists``: one network for the eyes, one for the mouth, one for the whole face; 0.8 million parameters.
+"""Backbone ``specialists``: one network for the eyes, one for the mouth, one for the whole face; 0.75 million parameters.
 
 How much each counts is decided face by face, by attention over their features. It takes faces that fill the picture: the
 eyes in its upper half, the mouth in its lower. From scratch.

@@ -167,8 +167,8 @@ def as_markdown(table: pd.DataFrame) -> str:
     lines = [
         "# FER-2013",
         "",
-        "Made by `python benchmarks/fer2013.py`. Test is PublicTest (3,589 faces), looked at once a member was final; what was",
-        "then trained again with other settings (chosen on validation, docs/experiments.md tells why) was looked at again; leak-free",
+        "Made by `python benchmarks/fer2013.py`. Test is PublicTest (3,589 faces), looked at once a member was final, and again",
+        "where it was then trained with other settings (chosen on validation; docs/experiments.md tells why); leak-free",
         "is it without faces that have an identical or nearly identical image in training or validation. Accuracies in percent,",
         "intervals of 1,000 bootstrap resamples. GMAC counts every view that is averaged (flip doubles it); accuracy/GMAC is the",
         "share of right answers divided by it. crowd: the member also learned the votes of FER+ for its training faces. minutes:",

@@ -377,8 +377,7 @@ class Schedule:
             share = min(max(member.warmup, 1 / total), 1 - 1 / total)
             self._inner: Any = torch.optim.lr_scheduler.OneCycleLR(optimizer, member.lr, total_steps=total + 1, pct_start=share)
         else:
-            factor = partial(_factor, "constant" if member.schedule == "plateau" else member.schedule, self._rise, total)
-            self._inner = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+            self._inner = _after_rise(optimizer, self._rise, member.schedule, total - self._rise)
         if member.schedule == "plateau":
             self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, "max", factor=0.1, patience=max(1, member.epochs // 10), min_lr=member.lr * _LEAST_RATE
@@ -413,15 +412,20 @@ class Schedule:
             self._plateau.load_state_dict(state["plateau"])
 
 
-def _factor(schedule: str, rise: int, total: int, done: int) -> float:
-    """The share of the largest rate after ``done`` of ``total`` updates: it rises in ``rise``, then falls to a thousandth in
-    half a cosine, or to a tenth after each third, or stays."""
-    if done < rise:
-        return max(1 / 25, done / rise)
-    share = (done - rise) / max(1, total - rise)
-    if schedule == "cosine":
-        return _LEAST_RATE + (1 - _LEAST_RATE) * (1 + math.cos(math.pi * min(1.0, share))) / 2
-    return 0.1 ** min(2, int(3 * share)) if schedule == "step" else 1.0
+def _after_rise(optimizer: torch.optim.Optimizer, rise: int, name: str, total: int) -> Any:
+    """The rate rises in ``rise`` updates; in ``total`` more it falls to a thousandth in half a cosine, or to a tenth after each
+    third, or stays."""
+    scheduler = torch.optim.lr_scheduler
+    rate, third = optimizer.param_groups[0]["lr"], max(1, round(total / 3))
+    later: Any = scheduler.ConstantLR(optimizer, factor=1.0)  # whoever makes a schedule sets its first rate: the rise comes last
+    if name == "cosine":
+        later = scheduler.CosineAnnealingLR(optimizer, max(1, total), eta_min=_LEAST_RATE * rate)
+    elif name == "step":
+        later = scheduler.MultiStepLR(optimizer, [third, 2 * third], gamma=0.1)
+    if not rise:
+        return later
+    first = scheduler.LinearLR(optimizer, start_factor=1 / 25, total_iters=rise)
+    return scheduler.SequentialLR(optimizer, [first, later], milestones=[rise])
 
 
 def size_in_epoch(member: Member, full: int, epoch: int, step: int = 8) -> int:

@@ -1,6 +1,7 @@
 """Members from axes: names, entries, and what becomes of params.yaml."""
 
 import pytest
+import torch
 import yaml
 from conftest import ROOT
 from typer.testing import CliRunner
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 from ferflow import params
 from ferflow.ablation import MARK, combinations
 from ferflow.cli import app
+from ferflow.model import build
 from ferflow.params import Ablation
 
 BLOCK = """
@@ -50,6 +52,30 @@ def test_combinations_share_nothing():
     assert weights["age1"]["task_weights"]["expression"] == 1, "a weighting's name is spelt out"
     with pytest.raises(params.ParamsError, match=r"task_weights\.age reaches into task_weights, which is 'all'"):
         combinations(Ablation(base={"task_weights": "all"}, axes={"task_weights.age": [1]}))
+
+
+def test_every_axis_that_a_comparison_needs_makes_members_that_can_be_built(project):
+    raw = yaml.safe_load((project / "params.yaml").read_text())
+    raw["ablation"] = {
+        "base": {"backbone": "mobilevit", "variant": "xxs", "epochs": 1},
+        "axes": {
+            "modality": ["gray"],
+            "recipe": ["crp", "mix"],
+            "image_size": [64, 96],
+            "options.patch_size": [1, 2],
+            "options.kernel_size": [3, 5],
+            "pretrained": [True, False],
+            "task_weights.age": [0, 0.5],
+        },
+    }
+    settings = params.parse(raw | {"members": combinations(Ablation.model_validate(raw["ablation"]))})
+    assert len(settings.members) == 64
+    member = settings.member("gray-mix-image_size96-patch_size1-kernel_size5-no_pretrained-age0_5")
+    assert (member.recipe, member.image_size, member.pretrained) == ("mix", 96, False)
+    assert (member.options, member.task_weights["age"]) == ({"patch_size": 1, "kernel_size": 5}, 0.5)
+    assert settings.member("gray-crp-image_size64-patch_size2-kernel_size3-pretrained-age0").pretrained is True
+    network = build(member, {"expression": ("a", "b")}, 48).eval()
+    assert network(torch.zeros(1, 48, 48, 1, dtype=torch.uint8))["expression"].shape == (1, 2)
 
 
 def test_dvc_knows_every_member_that_is_written(project):

@@ -112,7 +112,7 @@ def average(weights: dict[str, float], labels: pd.DataFrame) -> pd.DataFrame:
     tables = [pd.read_parquet(MEMBERS / name / "predictions.parquet").set_index("id") for name in weights]
     columns = task_columns("expression", tasks_of(labels)["expression"])
     mean = sum(weight * table.loc[tables[0].index, columns] for weight, table in zip(weights.values(), tables, strict=True))
-    return tables[0][["split"]].join(mean).reset_index()
+    return tables[0][["split"]].join(mean / sum(weights.values())).reset_index()
 
 
 def main() -> None:
@@ -134,7 +134,7 @@ def main() -> None:
         weights = dict(zip(ensemble["card"]["members"], ensemble["combinations"]["expression"]["weights"], strict=True))
         together["ensemble"] = (weights, pd.read_parquet(ENSEMBLE / "predictions.parquet"))
     for name, fixed in settings.ensemble.fixed.items():
-        if here.keys() >= fixed.keys():
+        if name != settings.ensemble.way and here.keys() >= fixed.keys():
             together[name] = (fixed, average(fixed, labels))
     for name, (weights, predictions) in together.items():
         rows[name] = combined(name, weights, predictions, rows, labels) or rows.get(name)

@@ -1,3 +1,4 @@
+import itertools
 import pickle
 import re
 import subprocess
@@ -632,7 +633,7 @@ def test_two_processes_learn_what_one_learns(loaded, member):
     assert [row["epoch"] for row in both.history] == list(range(1, 13))
     best = [max(row["val_accuracy"] for row in run.history) for run in (alone, both)]
     assert min(best) > 0.4, "chance is 0.125"
-    assert abs(best[0] - best[1]) < 0.15, "96 faces: two standard errors of a difference, of shares of a half"
+    assert abs(best[0] - best[1]) < 0.2, "96 faces: nearly three standard errors of a difference, of shares of a half"
 
 
 def test_two_machines_share_a_training_and_the_first_has_the_result(loaded, member, tmp_path):
@@ -675,6 +676,14 @@ def test_a_schedule_begins_low_peaks_at_the_rate_and_ends_lower(name, member):
     assert max(rates) == pytest.approx(0.1, rel=0.02)
     ends = {"onecycle": 1e-4, "cosine": 1e-3, "step": 1.1e-3, "plateau": 0.011, "constant": 0.1}
     assert rates[-1] <= ends[name]
+    if name != "onecycle":
+        assert rates[40] == pytest.approx(0.1), "40 of 200 updates are the rise"
+        assert all(later > earlier for earlier, later in itertools.pairwise(rates[:41]))
+    if name == "step":
+        falls = [index for index in range(41, 200) if rates[index] < 0.5 * rates[index - 1]]
+        assert falls == [40 + 53, 40 + 107], "after each third of the 160 others"
+    if name == "cosine":
+        assert rates[120] == pytest.approx(0.1 * (1 + 0.001) / 2), "half way down in the middle"
     assert rates[-1] >= (0.1 if name == "constant" else 0)
 
 

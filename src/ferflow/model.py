@@ -103,7 +103,7 @@ class FaceNetwork(nn.Module):
         weighted = [weights[task] * loss for task, loss in losses.items()]
         if self.log_variances and learned:
             present = [has_label(TASKS[task].kind, targets[task]) for task in losses]
-            logs = [self.log_variances[task] * float(there) for task, there in zip(losses, present, strict=True)]
+            logs = [self.log_variances[task] * there for task, there in zip(losses, present, strict=True)]
             weighted = [loss * torch.exp(-log) + log / 2 for loss, log in zip(weighted, logs, strict=True)]
         return torch.stack(weighted).sum()
 
@@ -138,10 +138,13 @@ def build(member: Member, tasks: dict[str, tuple[str, ...]], input_size: int, we
     return FaceNetwork(preprocessing, backbone, nn.ModuleDict(heads), member.tta, member.task_weighting == "learned")
 
 
-def has_label(kind: str, target: Tensor) -> bool:
-    """Whether any face has one: values (NaN: none) of affect, else class numbers (-1: none) or shares (zeros: none)."""
+def has_label(kind: str, target: Tensor) -> Tensor:
+    """Whether any face has one, told on the target's device.
+
+    Values of affect (NaN: none), else class numbers (-1: none) or shares (zeros: none).
+    """
     known = ~torch.isnan(target) if kind == "affect" else target >= 0 if target.ndim == 1 else target > 0
-    return bool(known.any())
+    return known.any()
 
 
 def tempered(probabilities: Tensor, temperature: float) -> Tensor:

@@ -169,8 +169,8 @@ class Training(_Block):
         "none", description="against rare classes; weights: N / (K n) in the loss; sampling: of expressions"
     )
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of the weights")
-    freeze_epochs: int = Field(0, ge=0, description="epochs in which the backbone's first parameters stand still")
-    freeze_share: float = Field(0.5, gt=0, le=1, description="the share of them that does")
+    freeze_epochs: int = Field(0, ge=0, description="epochs in which the backbone's first layers stand still")
+    freeze_share: float = Field(0.5, gt=0, le=1, description="the share of its layers, in depth, that does")
     score: Literal["accuracy", "macro_f1", "combined", "loss"] = Field(
         "accuracy", description="what chooses the best epoch, on validation; combined: macro F1 + mean CCC"
     )

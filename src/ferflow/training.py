@@ -281,7 +281,7 @@ class _Run:
         return loss
 
     def _step(self, epoch: int, step: int, rows: np.ndarray, faces: Tensor, mixing: Tensor | None) -> Tensor:
-        """The loss of a batch, whose gradients are added up, and used after every ``accumulate``-th; nothing is waited for."""
+        """The loss of a batch, whose gradients are added up, and used after every ``accumulate``-th; perhaps not computed yet."""
         fabric, member = self.fabric, self.member
         update = step % member.accumulate == 0 or step == self.steps
         together = min(member.accumulate, self.steps - (step - 1) // member.accumulate * member.accumulate)
@@ -416,12 +416,11 @@ def _after_rise(optimizer: torch.optim.Optimizer, rise: int, name: str, total: i
     """The rate rises in ``rise`` updates; in ``total`` more it falls to a thousandth in half a cosine, or to a tenth after each
     third, or stays."""
     scheduler = torch.optim.lr_scheduler
-    rate, third = optimizer.param_groups[0]["lr"], max(1, round(total / 3))
-    later: Any = scheduler.ConstantLR(optimizer, factor=1.0)  # whoever makes a schedule sets its first rate: the rise comes last
+    later: Any = scheduler.ConstantLR(optimizer, factor=1.0)
     if name == "cosine":
-        later = scheduler.CosineAnnealingLR(optimizer, max(1, total), eta_min=_LEAST_RATE * rate)
+        later = scheduler.CosineAnnealingLR(optimizer, max(1, total), eta_min=_LEAST_RATE * optimizer.param_groups[0]["lr"])
     elif name == "step":
-        later = scheduler.MultiStepLR(optimizer, [third, 2 * third], gamma=0.1)
+        later = scheduler.MultiStepLR(optimizer, [max(1, round(total / 3)), round(2 * total / 3)], gamma=0.1)
     if not rise:
         return later
     first = scheduler.LinearLR(optimizer, start_factor=1 / 25, total_iters=rise)

@@ -29,10 +29,8 @@ class AffectHead(nn.Module):
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         """Mean squared error over the values with a label (target is not NaN)."""
         known = ~torch.isnan(target)
-        if not known.any():
-            return raw.sum() * 0.0
-        difference: Tensor = raw[known] - target[known]
-        return difference.pow(2).mean()
+        difference = torch.where(known, raw - target.nan_to_num(), 0.0)
+        return difference.pow(2).sum() / known.sum().clamp(min=1)
 
     def outputs(self, raw: Tensor) -> Tensor:
         """Valence and arousal, N x 2."""

@@ -40,12 +40,10 @@ class OrdinalHead(nn.Module):
         """Binary cross-entropy of every question, a mean over questions and, weighted, over the labelled rows."""
         shares = as_shares(target, raw.shape[1] + 1)
         rows = (shares * self.class_weights).sum(dim=1)
-        if rows.sum() == 0:
-            return raw.sum() * 0.0
         above = 1 - shares.cumsum(dim=1)[:, :-1] / shares.sum(dim=1, keepdim=True).clamp(min=1e-12)
         above = above.clamp(0, 1) * (1 - self.label_smoothing) + self.label_smoothing / 2
         questions = F.binary_cross_entropy_with_logits(raw, above, reduction="none").mean(dim=1)
-        return (questions * rows).sum() / rows.sum()
+        return (questions * rows).sum() / rows.sum().clamp(min=1e-12)  # 0 where no row has a label
 
     def outputs(self, raw: Tensor) -> Tensor:
         """Probabilities, N x K: the differences of neighbouring answers; each row sums to 1."""
